@@ -1,0 +1,1 @@
+//! The Blackhole protocol: decisions without IO, clock or randomness of their own.

@@ -1,0 +1,1 @@
+//! The supernode's CDN executor: origin pull, manifests, blob store.

@@ -1,0 +1,1 @@
+//! The supernode's HTTP edge.

@@ -1,0 +1,1 @@
+//! What every supernode service stands on: executors, bounded inboxes, configuration, metrics.

@@ -1,0 +1,1 @@
+//! The peer that runs in a browser tab.

@@ -1,0 +1,2 @@
+//! One command for everything a newcomer or CI does here.
+fn main() {}
