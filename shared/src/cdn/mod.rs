@@ -1,0 +1,4 @@
+//! Content delivery: verified blobs, signed manifests, and the swarm that moves them.
+
+pub mod blob;
+pub mod manifest;

@@ -1,0 +1,13 @@
+//! How bytes are laid out between peers: frames, protobuf messages, refusal codes.
+//!
+//! The specification is `shared/proto/*.proto`; `cargo xtask codegen` writes `generated/` from it.
+
+mod framing;
+mod generated;
+mod refusal;
+
+pub use framing::{FrameError, FrameReader, MAX_FRAME_BYTES, write_frame};
+pub use refusal::Refusal;
+
+/// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
+pub use generated::blackhole::cdn::v1 as cdn;
