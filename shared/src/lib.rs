@@ -10,5 +10,6 @@
 
 pub mod base;
 pub mod cdn;
+pub mod coordination;
 pub mod identity;
 pub mod wire;

@@ -11,3 +11,6 @@ pub use refusal::Refusal;
 
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
 pub use generated::blackhole::cdn::v1 as cdn;
+
+/// What nodes tell each other about themselves, from `coordination.proto`.
+pub use generated::blackhole::coordination::v1 as coordination;

@@ -8,4 +8,9 @@ pub mod blackhole {
             include!("blackhole.cdn.v1.rs");
         }
     }
+    pub mod coordination {
+        pub mod v1 {
+            include!("blackhole.coordination.v1.rs");
+        }
+    }
 }
