@@ -1,1 +1,3 @@
 //! The peer that runs in a browser tab.
+
+pub mod net;

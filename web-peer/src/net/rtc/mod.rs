@@ -1,0 +1,58 @@
+//! WebRTC for a tab: a libp2p transport whose connections live on the page.
+//!
+//! Promises: a tab reaches a server at `/webrtc-direct` and another tab at `/webrtc`, and is reached
+//! by any peer that speaks libp2p's WebRTC specifications. Streams have flow control: a writer waits
+//! for the path, a reader that pauses loses nothing. A failed attempt has a name and costs nothing
+//! else.
+//!
+//! ```text
+//!             Behaviour ── relayed connection, signalling stream
+//!                 ▲ │
+//!                 │ ▼
+//! swarm ───► Transport ──► signalling · direct ──► Connection ──► Stream
+//!                              │                       │             │ Lifecycle, Window, framing
+//!                              ▼                       ▼             ▼
+//!                             Page (port) ═══════► RTCPeerConnection ┈┈ RTCDataChannel (transferred)
+//! ```
+//!
+//! Non-goals: ICE, DTLS and SCTP, which are the browser's.
+
+mod behaviour;
+mod channel;
+mod connection;
+mod direct;
+mod error;
+mod framing;
+mod handler;
+mod lifecycle;
+mod page;
+mod signalling;
+mod stream;
+mod transport;
+mod window;
+
+use futures::channel::mpsc;
+use libp2p_identity::Keypair;
+use web_sys::MessagePort;
+
+pub use behaviour::Behaviour;
+pub use connection::Connection;
+pub use error::Error;
+pub use framing::FrameError;
+pub use lifecycle::StreamError;
+pub use stream::Stream;
+pub use transport::{Transport, Upgrade};
+
+/// Upgrades that wait between transport and behaviour. Each would become a connection, of which
+/// there are at most [`page::CONNECTIONS_MAX`]; whoever comes on top is refused or waits.
+const PENDING_MAX: usize = page::CONNECTIONS_MAX;
+
+/// The transport and its companion, which belong into the same swarm. `port` leads to `serveRtc` on
+/// the page.
+#[must_use]
+pub fn new(port: MessagePort, keypair: Keypair) -> (Transport, Behaviour) {
+    let (request_sender, requests) = mpsc::channel(PENDING_MAX);
+    let (notice_sender, notices) = mpsc::channel(PENDING_MAX);
+    let transport = Transport::new(page::Page::new(port), keypair, request_sender, notices);
+    (transport, Behaviour::new(requests, notice_sender))
+}
