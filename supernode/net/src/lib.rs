@@ -1,1 +1,38 @@
-//! The supernode's libp2p network, with a WebRTC Direct transport on str0m.
+//! The supernode's network: libp2p, and the only crate that speaks to it.
+//!
+//! ```text
+//!   Network (handle) ──commands──► Driver (one task) ── Swarm ── TCP · QUIC · WebSocket · relay
+//!        ▲                            │  ▲
+//!        └── addresses, adverts ◄─────┘  └─ decisions of `shared::coordination`
+//!   links::Events, links::Control ◄──────── streams of the Blackhole protocol
+//! ```
+//!
+//! Promises: every table and queue is bounded (`config`, and constants beside their use); a peer
+//! id, an address or a record that a remote invents cannot push out what is there; on the internet
+//! this node never dials a private address on a stranger's word; its identity never changes by
+//! accident.
+//!
+//! Not here: what is said on the streams (the services'), and who is trusted with what.
+
+mod address;
+mod behaviour;
+mod clock;
+mod config;
+mod dht;
+mod driver;
+mod gossip;
+mod identity;
+mod listen;
+mod metrics;
+mod network;
+mod relay;
+mod security;
+mod source_limit;
+mod transport;
+
+pub use address::{AddressError, DialAddress, ListenAddress, ListenKind};
+pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};
+pub use driver::{DialFailed, Gossiped, PublishFailed};
+pub use identity::load_or_create;
+pub use libp2p::{Multiaddr, PeerId};
+pub use network::{Network, Stopped};

@@ -1,0 +1,133 @@
+//! Every way to reach this node or to reach out from it, as one libp2p transport.
+//!
+//! ```text
+//!   relay ─┐                          ┌─ Noise or TLS ─ Yamux ─┐
+//!   ws(s) ─┼─ byte streams ───────────┘                        ├─► (PeerId, muxer)
+//!   tcp   ─┘                                                   │
+//!   quic, webrtc-direct: bring security and streams themselves ┘
+//! ```
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use either::Either;
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::{
+    PeerId, Transport,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, global_only},
+        upgrade::Version,
+    },
+    dns,
+    identity::Keypair,
+    quic, relay, tcp, websocket, yamux,
+};
+
+use crate::{Config, SecureWebSocket, security::Security};
+
+/// A whole handshake: three round trips at the worst distance, with room for a busy machine.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Streams on one connection. A tab has a control stream and a few of bulk; Yamux guarantees each
+/// a window of 256 KiB, so this also bounds what one connection can make us buffer: 64 MiB.
+const STREAMS_PER_CONNECTION: usize = 256;
+
+/// The largest WebSocket frame taken. Yamux sends 16 KiB; browsers may join a few.
+const WEBSOCKET_FRAME_BYTES: usize = 1024 * 1024;
+
+type Output = (PeerId, StreamMuxerBox);
+
+/// Joins all transports but WebRTC, which the caller adds where a listener asks for it.
+pub(crate) fn build(
+    config: &Config,
+    keypair: &Keypair,
+    relay: relay::client::Transport,
+) -> anyhow::Result<Boxed<Output>> {
+    let security = Security::new(keypair)?;
+
+    let mut websocket = websocket::Config::new(named(tcp(config))?);
+    websocket.set_max_data_size(WEBSOCKET_FRAME_BYTES);
+    if let Some(files) = &config.secure_websocket {
+        websocket.set_tls_config(read_certificate(files)?);
+    }
+
+    let mut quic_config = quic::Config::new(keypair);
+    quic_config.max_concurrent_stream_limit = u32::try_from(STREAMS_PER_CONNECTION)?;
+    let quic = public_only(quic::tokio::Transport::new(quic_config), config)
+        .map(|either, _| {
+            let (peer, connection) = either.into_inner();
+            (peer, StreamMuxerBox::new(connection))
+        })
+        .boxed();
+
+    // A resolver takes every address there is, so it stands last and once. Secure WebSocket needs a
+    // resolver below it, because the name is what the certificate is checked against.
+    let named = named(either(secured(tcp(config), &security), quic))?;
+    Ok(either(either(secured(relay, &security), secured(websocket, &security)), named.boxed()))
+}
+
+/// The first transport that takes the address.
+fn either(first: Boxed<Output>, second: Boxed<Output>) -> Boxed<Output> {
+    first.or_transport(second).map(|output, _| output.into_inner()).boxed()
+}
+
+fn tcp(config: &Config) -> Either<tcp::tokio::Transport, global_only::Transport<tcp::tokio::Transport>> {
+    public_only(tcp::tokio::Transport::new(tcp::Config::default()), config)
+}
+
+/// A transport that understands names.
+fn named<T>(transport: T) -> anyhow::Result<dns::tokio::Transport<T>>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Error: Send,
+    T::Dial: Send,
+{
+    dns::tokio::Transport::system(transport).context("reading the system's DNS configuration")
+}
+
+/// Below the resolver, so that neither an address in a message nor a name that resolves to one can
+/// point this node at its own neighbourhood.
+fn public_only<T: Transport>(transport: T, config: &Config) -> Either<T, global_only::Transport<T>> {
+    if config.local_network {
+        Either::Left(transport)
+    } else {
+        Either::Right(global_only::Transport::new(transport))
+    }
+}
+
+fn secured<T>(transport: T, security: &Security) -> Boxed<Output>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS_PER_CONNECTION);
+    transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(security.clone())
+        .multiplex(yamux)
+        .timeout(HANDSHAKE_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed()
+}
+
+fn read_certificate(files: &SecureWebSocket) -> anyhow::Result<websocket::tls::Config> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let shown = files.certificate.display();
+    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
+        .map(|certificate| certificate.map(|der| websocket::tls::Certificate::new(der.to_vec())))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(|| format!("{shown} is not a PEM file of certificates"))?;
+    anyhow::ensure!(!chain.is_empty(), "{shown} holds no certificate");
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+        .with_context(|| format!("{} holds no private key in PEM", files.key.display()))?;
+    let key = websocket::tls::PrivateKey::new(key.secret_der().to_vec());
+    websocket::tls::Config::new(key, chain)
+        .with_context(|| format!("the key in {} does not belong to {shown}", files.key.display()))
+}
