@@ -4,8 +4,18 @@
 //! what is missing and say what they are doing. Everything runs through `std::process`: no async, few
 //! dependencies, so that this is compiled and running long before anything else is.
 
+mod bench;
 mod codegen;
+mod process;
+mod steps;
+mod tab;
+mod test;
+mod tidy;
+mod tools;
+mod up;
 mod workspace;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -19,16 +29,62 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Brings a whole network up on this machine and prints the URLs; Ctrl-C ends it
+    Up,
+    /// Runs the tests: the suites named, or all there are
+    Test {
+        /// Which suites
+        #[arg(value_enum)]
+        suites: Vec<test::Suite>,
+    },
+    /// Checks what the architecture promises about the tree
+    Tidy,
     /// Turns shared/proto into the Rust that is committed in shared/src/wire/generated
     Codegen {
         /// Only say whether the committed files are what the protocol files give
         #[arg(long)]
         check: bool,
     },
+    /// Says what is installed, what is missing, and the command that gets it
+    Doctor,
+    /// Builds the tab for browsers into target/tab
+    Tab,
+    /// Runs the simulator, optimised, with the arguments that follow
+    Sim {
+        /// Arguments for the simulator, such as `--seed 7`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measures, and prints ratios against what else does the same
+    Bench {
+        /// What to measure: cdn
+        name: String,
+        /// Arguments for the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For a person: what went wrong and why, without a backtrace of this tool.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up => up::run_network(),
+        Command::Test { suites } => test::run_suites(&suites),
+        Command::Tidy => tidy::run(),
         Command::Codegen { check } => codegen::run(check),
+        Command::Doctor => tools::doctor(),
+        Command::Tab => tools::wasm_target().and_then(|()| tab::build()),
+        Command::Sim { arguments } => bench::sim(&arguments),
+        Command::Bench { name, arguments } => bench::run_bench(&name, &arguments),
     }
 }

@@ -1,0 +1,24 @@
+//! What is measured: the simulator's large runs, and real browsers on a shaped line.
+
+use anyhow::{Result, bail};
+
+use crate::process::{cargo, command, run};
+use crate::tools::npm_packages;
+use crate::up::{For, prepare};
+
+/// The simulator, optimised: a thousand peers want it.
+pub(crate) fn sim(arguments: &[String]) -> Result<()> {
+    run(cargo(&["run", "--quiet", "--locked", "--release", "-p", "sim", "--"]).args(arguments))
+}
+
+/// A bench by its name.
+pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
+    match name {
+        "cdn" => {
+            prepare(For::Tests)?;
+            npm_packages("playwright/bench")?;
+            run(command("node", &["playwright/bench/cdn.mjs"]).args(arguments))
+        }
+        other => bail!("there is no bench named {other}; there is: cdn"),
+    }
+}

@@ -1,0 +1,182 @@
+//! All tests, from a clean checkout, each suite counted by what its own runner reports.
+//!
+//! The last line is alone on its line and says `N passed, N failed`: the sum over all suites that were
+//! asked for. A suite that could not run counts as a failure, never as nothing.
+
+mod count;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::process::{cargo, command, follow, run};
+use crate::steps::Elapsed;
+use crate::workspace::{packages, root};
+use count::Count;
+
+/// What can be tested by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// The protocol core, this tool, formatting, lints and the tree's own rules
+    Unit,
+    /// The simulator: many peers, one seed
+    Sim,
+    /// The supernode's crates and real processes on loopback
+    Net,
+    /// Real browsers against real processes
+    Web,
+    /// Other implementations of the same protocols
+    Interop,
+    /// The contracts on the chain
+    Contracts,
+}
+
+const ALL: [Suite; 6] = [Suite::Unit, Suite::Sim, Suite::Net, Suite::Web, Suite::Interop, Suite::Contracts];
+
+/// These packages are the unit suite: they build in seconds, so they are tried first.
+const UNIT_PACKAGES: [&str; 3] = ["shared", "sim", "xtask"];
+
+/// This one is built for the browser and tested there.
+const BROWSER_PACKAGE: &str = "web-peer";
+
+/// Runs the suites asked for, or every one that exists.
+pub(crate) fn run_suites(asked: &[Suite]) -> Result<()> {
+    let suites = match asked {
+        [] => ALL.into_iter().filter(|suite| suite.exists()).collect(),
+        asked => asked.to_vec(),
+    };
+    let mut total = Count::default();
+    let mut lines = Vec::new();
+    for suite in suites {
+        let started = Instant::now();
+        println!("\n── {suite:?} ──");
+        let count = suite.run().unwrap_or_else(|error| {
+            println!("✗ {suite:?} did not run: {error:#}");
+            Count::one(false)
+        });
+        total.add(count);
+        let time = Elapsed(started.elapsed());
+        lines.push(format!("{suite:?}: {} passed, {} failed ({time})", count.passed, count.failed));
+    }
+    println!("\n{}\n{} passed, {} failed", lines.join("\n"), total.passed, total.failed);
+    if total.failed > 0 {
+        // The closing line stays the last one: no report of an error after it.
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+impl Suite {
+    fn exists(self) -> bool {
+        match self {
+            Self::Unit | Self::Net => true,
+            Self::Sim => root().join("shared/sim/src/main.rs").exists(),
+            Self::Web => !scripts("playwright/specs").is_empty(),
+            Self::Interop => !scripts("playwright/interop").is_empty(),
+            Self::Contracts => root().join("contracts").exists(),
+        }
+    }
+
+    fn run(self) -> Result<Count> {
+        match self {
+            Self::Unit => unit(),
+            Self::Sim => sim(),
+            Self::Net => net(),
+            Self::Web => web(),
+            Self::Interop => interop(),
+            Self::Contracts => bail!("there are no contracts in this tree"),
+        }
+    }
+}
+
+fn unit() -> Result<Count> {
+    let mut count = Count::default();
+    count.add(check("formatting", || run(&mut cargo(&["fmt", "--all", "--check"]))));
+    count.add(check("the wire's generated code", || crate::codegen::run(true)));
+    count.add(check("the tree's rules", crate::tidy::run));
+    let mut lints = vec!["clippy", "--quiet", "--locked", "--all-targets"];
+    lints.extend(UNIT_PACKAGES.iter().flat_map(|package| ["-p", package]));
+    lints.extend(["--", "-D", "warnings"]);
+    count.add(check("lints", || run(&mut cargo(&lints))));
+    count.add(cargo_test(&UNIT_PACKAGES)?);
+    Ok(count)
+}
+
+fn sim() -> Result<Count> {
+    // The scenarios themselves are the simulator's tests, in the unit suite; here the program runs one in
+    // its small form, as a person would.
+    let arguments = ["run", "--locked", "--quiet", "-p", "sim", "--", "--small"];
+    Ok(check("a small network, from one seed", || run(&mut cargo(&arguments))))
+}
+
+fn net() -> Result<Count> {
+    let packages = packages()?;
+    let others = packages.iter().map(String::as_str);
+    let others = others.filter(|name| !UNIT_PACKAGES.contains(name) && *name != BROWSER_PACKAGE);
+    cargo_test(&others.collect::<Vec<_>>())
+}
+
+fn web() -> Result<Count> {
+    crate::up::prepare(crate::up::For::Tests)?;
+    node_test("playwright/specs", "node")
+}
+
+fn interop() -> Result<Count> {
+    let directory = "playwright/interop";
+    if root().join(directory).join("package.json").exists() {
+        crate::tools::npm_packages(directory)?;
+    }
+    crate::up::prepare(crate::up::For::Tests)?;
+    // js-libp2p wants a newer Node than distributions carry; the suite may bring its own.
+    let own = root().join(directory).join("node_modules/.bin/node");
+    let node = if own.exists() { own.to_string_lossy().into_owned() } else { "node".to_owned() };
+    node_test(directory, &node)
+}
+
+/// One yes-or-no check, counted as one test.
+fn check(name: &str, work: impl FnOnce() -> Result<()>) -> Count {
+    let result = work();
+    match &result {
+        Ok(()) => println!("✓ {name}"),
+        Err(error) => println!("✗ {name}: {error:#}"),
+    }
+    Count::one(result.is_ok())
+}
+
+fn cargo_test(packages: &[&str]) -> Result<Count> {
+    let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
+    arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
+    let mut count = Count::default();
+    let ended_well = follow(&mut cargo(&arguments), |line| count.read_cargo_line(line))?;
+    Ok(count.judged(ended_well))
+}
+
+fn node_test(directory: &str, node: &str) -> Result<Count> {
+    let scripts = scripts(directory);
+    let mut count = Count::default();
+    let tap = root().join("target").join(format!("{}.tap", directory.replace('/', "-")));
+    let _ = std::fs::remove_file(&tap);
+    let mut command =
+        command(node, &["--test", "--test-reporter=spec", "--test-reporter-destination=stdout"]);
+    command.arg("--test-reporter=tap").arg(format!("--test-reporter-destination={}", tap.display()));
+    // Browsers are heavy: on two cores, specs that run side by side time out on each other.
+    command.arg("--test-concurrency=1").args(&scripts);
+    let ended_well = follow(&mut command, |_| {})?;
+    for line in std::fs::read_to_string(&tap).unwrap_or_default().lines() {
+        count.read_tap_line(line);
+    }
+    Ok(count.judged(ended_well))
+}
+
+/// The test scripts of a directory, in order, from the top of the tree.
+fn scripts(directory: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(root().join(directory)) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_test = |name: &String| name.ends_with(".spec.mjs") || name.ends_with(".test.mjs");
+    let mut scripts: Vec<_> =
+        names.filter(is_test).map(|name| Path::new(directory).join(name).display().to_string()).collect();
+    scripts.sort();
+    scripts
+}

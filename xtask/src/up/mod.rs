@@ -1,0 +1,54 @@
+//! The whole network on this machine: a publisher with a real site, a supernode, and the URLs to open.
+//!
+//! Everything that is missing is installed first, each step said aloud with its time. What the supernode
+//! stores stays in `.blackhole/` and is there again at the next start.
+
+mod children;
+mod network;
+
+use anyhow::{Result, bail};
+
+use crate::process::{answer, cargo, run};
+use crate::steps::{Outcome, step};
+use crate::{tab, tools};
+
+/// Who will use what is prepared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Somebody with a browser of their own.
+    People,
+    /// Specs that bring a browser along.
+    Tests,
+}
+
+/// Prepares, starts, and stays until Ctrl-C.
+pub(crate) fn run_network() -> Result<()> {
+    prepare(For::People)?;
+    network::run()
+}
+
+/// Installs what is missing and builds what has changed.
+pub(crate) fn prepare(whom: For) -> Result<()> {
+    step("tools", || {
+        if answer("cc", &["--version"]).is_none() {
+            bail!("no C compiler: {}", tools::how_to_get("cc"));
+        }
+        tools::node_is_there()?;
+        Ok(Outcome::Already("a C compiler and Node are there".into()))
+    })?;
+    tools::wasm_target()?;
+    tools::npm_packages("playwright/site")?;
+    if whom == For::Tests {
+        tools::npm_packages("playwright")?;
+        tools::chromium()?;
+    }
+    tab::build()?;
+    step("the supernode", || {
+        run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+        Ok(Outcome::Done("target/debug/blackhole".into()))
+    })?;
+    step("the demonstration site", || {
+        run(&mut crate::process::command("node", &["playwright/site/assemble.mjs"]))?;
+        Ok(Outcome::Done("target/site".into()))
+    })
+}
