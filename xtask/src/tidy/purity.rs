@@ -8,7 +8,9 @@ use super::storeys::dependencies;
 use crate::workspace::root;
 
 /// Paths of the standard library that would bring the world in, each with what to do instead.
-const STANDARD: [(&str, &str); 9] = [
+const STANDARD: [(&str, &str); 11] = [
+    ("std::time", "import what you need of it, one name after the other"),
+    ("std::time::*", "import what you need of it, one name after the other"),
     ("std::time::Instant", "take `now` as an argument"),
     ("std::time::SystemTime", "take unix time as an argument"),
     ("std::net", "addresses are in core::net; sockets belong to a shell"),
@@ -20,8 +22,7 @@ const STANDARD: [(&str, &str); 9] = [
     ("std::collections::HashSet", "BTreeSet: a seed must replay"),
 ];
 
-const WORDS: [(&str, &str); 9] = [
-    ("Instant", "take `now` as an argument"),
+const WORDS: [(&str, &str); 8] = [
     ("SystemTime", "take unix time as an argument"),
     ("HashMap", "BTreeMap: a seed must replay"),
     ("HashSet", "BTreeSet: a seed must replay"),
@@ -52,11 +53,15 @@ pub(super) fn check(files: &[String], findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
+/// Whether a path is the banned one or inside it. A bare module is named by itself, not by its contents.
+fn reaches(path: &str, banned: &str) -> bool {
+    path == banned || (banned != "std::time" && path.starts_with(&format!("{banned}::")))
+}
+
 fn impurities(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (line, path) in paths(code, "std") {
-        let rule =
-            STANDARD.iter().find(|(banned, _)| path == *banned || path.starts_with(&format!("{banned}::")));
+        let rule = STANDARD.iter().find(|(banned, _)| reaches(&path, banned));
         if let Some((banned, instead)) = rule {
             found.push((line, format!("{banned}: {instead}")));
         }
