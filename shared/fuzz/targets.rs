@@ -1,0 +1,140 @@
+//! What is fuzzed: one function for each parser of untrusted bytes. None may panic, whatever it is fed,
+//! and each asserts what must hold of what it accepted.
+//!
+//! Shared by the fuzzer and by the ordinary test that replays `corpus/`. Where a signature would stop every
+//! mutation at the door, the target signs the mutated bytes itself, so that the parser behind it is reached.
+
+use prost::Message as _;
+use shared::{
+    base::{BlobRoot, UnixSeconds},
+    cdn::{
+        blob::{BlobHashes, BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_BYTES},
+        manifest::{MAX_ASSETS, Manifest, Pin, SitePath},
+    },
+    coordination::{Advert, AdvertRegistry, RegistryLimits},
+    identity::{Context, Delegation, Keypair, PublicKey},
+    wire::{self, FrameReader, MAX_FRAME_BYTES},
+};
+
+/// A parser, or a few that belong together, fed with one input.
+pub(crate) type Target = fn(&[u8]);
+
+/// Name and function of every target; `corpus/<name>/` holds what it starts from.
+pub(crate) const TARGETS: &[(&str, Target)] = &[
+    ("frames", frames),
+    ("keys", keys),
+    ("paths", paths),
+    ("delegation", delegation),
+    ("delegation_contents", delegation_contents),
+    ("manifest", manifest),
+    ("manifest_contents", manifest_contents),
+    ("hash_pages", hash_pages),
+    ("advert", advert),
+    ("advert_contents", advert_contents),
+];
+
+const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
+
+fn key() -> Keypair {
+    Keypair::from_secret([1; 32])
+}
+
+fn pin() -> Pin {
+    Pin { publisher: key().public(), site: "example.org".to_owned(), min_delegation: 0 }
+}
+
+/// The first byte says how the rest is cut into deliveries.
+fn frames(data: &[u8]) {
+    let Some((cut, stream)) = data.split_first() else { return };
+    let mut reader = FrameReader::default();
+    for delivery in stream.chunks(usize::from(*cut) + 1) {
+        reader.handle_bytes(delivery);
+        loop {
+            match reader.poll_frame() {
+                Ok(Some(frame)) => assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound"),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        // One frame may wait for its end; no more than that is ever kept.
+        assert!(reader.buffered_bytes() <= MAX_FRAME_BYTES + 3, "an incomplete frame over its bound");
+    }
+}
+
+fn keys(data: &[u8]) {
+    let _ = PublicKey::from_bytes(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(key) = text.parse::<PublicKey>() {
+        assert_eq!(key.to_string().parse(), Ok(key), "a key reads back from its name");
+    }
+}
+
+fn paths(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(path) = text.parse::<SitePath>() {
+        assert!(path.as_str().starts_with('/') && !path.as_str().contains("/../"));
+        assert_eq!(path.as_str(), text, "a path is never rewritten");
+    }
+}
+
+fn delegation(data: &[u8]) {
+    if let Ok(signed) = wire::cdn::SignedDelegation::decode(data) {
+        let _ = Delegation::open(&signed).map(|delegation| delegation.check(NOW, 0));
+    }
+}
+
+fn delegation_contents(data: &[u8]) {
+    let signature = key().sign(Context::Delegation, data).to_vec();
+    let signed = wire::cdn::SignedDelegation { delegation: data.to_vec(), signature };
+    if let Ok(delegation) = Delegation::open(&signed) {
+        assert_eq!(delegation.publisher, key().public(), "only its publisher can have signed it");
+        let _ = delegation.check(NOW, 3);
+    }
+}
+
+fn manifest(data: &[u8]) {
+    let _ = Manifest::open(data, &pin(), 0, NOW);
+}
+
+fn manifest_contents(data: &[u8]) {
+    let signature = key().sign(Context::Manifest, data).to_vec();
+    let signed = wire::cdn::SignedManifest { manifest: data.to_vec(), signature, delegation: None };
+    let Ok(manifest) = Manifest::open(&signed.encode_to_vec(), &pin(), 0, NOW) else { return };
+    assert!(manifest.assets.len() <= MAX_ASSETS);
+    assert!(manifest.assets.values().all(|asset| asset.shape.size() <= MAX_BLOB_BYTES));
+    let again = manifest.sign(&key(), None).expect("what was read can be signed again");
+    assert_eq!(Manifest::open(&again, &pin(), 0, NOW), Ok(manifest), "reading and writing agree");
+}
+
+/// The first three bytes choose the blob's size and which part the rest pretends to be.
+fn hash_pages(data: &[u8]) {
+    let Some(([size, part, index], bytes)) = data.split_first_chunk() else { return };
+    let sizes =
+        [0, 1, GROUP_BYTES, GROUP_BYTES + 1, PAGE_BYTES, PAGE_BYTES + 1, 3 * PAGE_BYTES, MAX_BLOB_BYTES];
+    let size = sizes[usize::from(*size) % sizes.len()];
+    let shape = BlobShape::new(size).expect("no size here is over the bound");
+    let mut hashes = BlobHashes::new(BlobRoot([3; 32]), shape);
+    let index = u32::from(*index) * 1024;
+    // Nobody can find bytes for a root that was not made from any.
+    match part % 3 {
+        0 => assert!(hashes.insert_top(bytes).is_err()),
+        1 => assert!(hashes.insert_page(index, bytes).is_err()),
+        _ => assert!(hashes.verify_group(index, bytes).is_err()),
+    }
+    assert!(hashes.top().is_none() && hashes.page(index).is_none(), "nothing unverified is kept");
+}
+
+fn advert(data: &[u8]) {
+    let mut registry = AdvertRegistry::new(RegistryLimits::default());
+    registry.apply(NOW, &key().public().to_peer_id(), data);
+    assert!(registry.len() <= 1);
+}
+
+fn advert_contents(data: &[u8]) {
+    let signature = key().sign(Context::Advert, data).to_vec();
+    let signed = wire::coordination::SignedAdvert { advert: data.to_vec(), signature }.encode_to_vec();
+    if let Ok(advert) = Advert::open(&signed) {
+        assert_eq!(advert.node, key().public(), "only its node can have signed it");
+        advert.is_current(NOW);
+    }
+}
