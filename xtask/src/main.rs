@@ -6,6 +6,7 @@
 
 mod bench;
 mod codegen;
+mod fuzz;
 mod process;
 mod steps;
 mod tab;
@@ -55,6 +56,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feeds mutated inputs to every parser of untrusted bytes
+    Fuzz {
+        /// One target, or each
+        target: Option<String>,
+        /// How many inputs a target gets
+        #[arg(long, default_value_t = 1_000_000)]
+        inputs: u64,
+    },
     /// Measures, and prints ratios against what else does the same
     Bench {
         /// What to measure: cdn
@@ -85,6 +94,7 @@ fn run(command: Command) -> Result<()> {
         Command::Doctor => tools::doctor(),
         Command::Tab => tools::wasm_target().and_then(|()| tab::build()),
         Command::Sim { arguments } => bench::sim(&arguments),
+        Command::Fuzz { target, inputs } => fuzz::run_targets(target.as_deref(), inputs),
         Command::Bench { name, arguments } => bench::run_bench(&name, &arguments),
     }
 }
