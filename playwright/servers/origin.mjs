@@ -108,7 +108,7 @@ export function startOrigin({ root, port = 0, host = '127.0.0.1', files = {}, he
 
 function setWrong(state, path, kind) {
   if (kind && !(kind in misbehaviours)) throw new Error(`no misbehaviour is called ${kind}`);
-  if (kind) state.wrongs.set(path, { kind }); else state.wrongs.delete(path);
+  if (kind) state.wrongs.set(path, { kind, served: state.wrongs.get(path)?.served }); else state.wrongs.delete(path);
 }
 
 function find(directory, path, state) {

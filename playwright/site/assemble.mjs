@@ -2,8 +2,9 @@
 // engine in wasm, data, an archive. Nothing of it is committed; every file comes from an exact version.
 //
 //   node playwright/site/assemble.mjs [DIRECTORY]      (default: target/site)
+import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zipSync } from 'fflate';
 
@@ -12,7 +13,7 @@ const packages = join(here, 'node_modules');
 const target = resolve(process.argv[2] ?? join(here, '../../target/site'));
 
 const photographs = {
-  'ridge.jpg': 'startbootstrap-creative/dist/assets/img/bg-masthead.jpg',
+  'desk.jpg': 'startbootstrap-creative/dist/assets/img/bg-masthead.jpg',
   'grid-1.jpg': 'startbootstrap-creative/dist/assets/img/portfolio/fullsize/1.jpg',
   'grid-2.jpg': 'startbootstrap-creative/dist/assets/img/portfolio/fullsize/2.jpg',
   'grid-3.jpg': 'startbootstrap-creative/dist/assets/img/portfolio/fullsize/3.jpg',
@@ -27,7 +28,7 @@ const photographs = {
   'still-2.jpg': 'startbootstrap-stylish-portfolio/dist/assets/img/portfolio-2.jpg',
   'still-3.jpg': 'startbootstrap-stylish-portfolio/dist/assets/img/portfolio-3.jpg',
   'still-4.jpg': 'startbootstrap-stylish-portfolio/dist/assets/img/portfolio-4.jpg',
-  'letter.jpg': 'startbootstrap-clean-blog/dist/assets/img/contact-bg.jpg',
+  'telephone.jpg': 'startbootstrap-clean-blog/dist/assets/img/contact-bg.jpg',
 };
 
 const earth = {
@@ -63,7 +64,7 @@ const flags = Object.fromEntries(
     .map((code) => [`${code}.svg`, `flag-icons/flags/4x3/${code}.svg`]),
 );
 
-const ours = ['index.html', 'style.css', 'atlas.js', 'countries.js'];
+const ours = ['index.html', 'style.css', 'atlas.js', 'countries.js', 'keep.js'];
 
 const folders = { photographs, earth, fonts, film, engine, data, flags };
 const credited = Object.keys(JSON.parse(readFileSync(join(here, 'package.json'))).dependencies);
@@ -106,9 +107,15 @@ for (const name of ours) {
   writeFileSync(join(target, name), text.replace('<!-- credits -->', credits.join('\n')));
 }
 
+// What there is, with its hash: a test compares what a visitor got with this.
 const assets = readdirSync(target, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && !entry.name.endsWith('.html'))
-  .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
-const bytes = assets.reduce((sum, file) => sum + statSync(file).size, 0);
-writeFileSync(stamp, JSON.stringify({ count: assets.length, bytes }));
+  .map((entry) => {
+    const file = join(entry.parentPath ?? entry.path, entry.name);
+    const sha256 = createHash('sha256').update(readFileSync(file)).digest('hex');
+    return { path: `/${relative(target, file).replaceAll('\\', '/')}`, bytes: statSync(file).size, sha256 };
+  })
+  .sort((one, other) => (one.path < other.path ? -1 : 1));
+const bytes = assets.reduce((sum, asset) => sum + asset.bytes, 0);
+writeFileSync(stamp, JSON.stringify({ count: assets.length, bytes, assets }, null, 1));
 console.log(`  ${assets.length} assets, ${(bytes / 1e6).toFixed(1)} MB in ${target}`);
