@@ -11,5 +11,7 @@
 pub mod base;
 pub mod cdn;
 pub mod coordination;
+pub mod economy;
 pub mod identity;
+pub mod peer;
 pub mod wire;

@@ -36,6 +36,24 @@ pub fn write_frame(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
+/// The first frame of `bytes` and how many bytes it took with its prefix; nothing if it is not whole yet.
+///
+/// # Errors
+/// [`FrameError`] if this cannot be a frame.
+pub fn split_frame(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, FrameError> {
+    let prefix = &bytes[..bytes.len().min(MAX_PREFIX_BYTES)];
+    let (length, rest) = match decode::usize(prefix) {
+        Ok(found) => found,
+        Err(decode::Error::Insufficient) if bytes.len() < MAX_PREFIX_BYTES => return Ok(None),
+        Err(_) => return Err(FrameError::Prefix),
+    };
+    if length > MAX_FRAME_BYTES {
+        return Err(FrameError::Oversize { bytes: length });
+    }
+    let start = prefix.len() - rest.len();
+    Ok(bytes.get(start..start + length).map(|frame| (frame, start + length)))
+}
+
 /// Cuts a byte stream into frames.
 #[derive(Debug, Default)]
 pub struct FrameReader {
@@ -61,27 +79,17 @@ impl FrameReader {
     /// # Errors
     /// [`FrameError`] if what follows cannot be a frame; every later call says the same.
     pub fn poll_frame(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        let unread = &self.pending[self.read..];
-        let prefix = &unread[..unread.len().min(MAX_PREFIX_BYTES)];
-        let (length, rest) = match decode::usize(prefix) {
-            Ok(found) => found,
-            Err(decode::Error::Insufficient) if unread.len() < MAX_PREFIX_BYTES => {
-                self.compact();
-                return Ok(None);
+        match split_frame(&self.pending[self.read..])? {
+            Some((frame, whole)) => {
+                let frame = frame.to_vec();
+                self.read += whole;
+                Ok(Some(frame))
             }
-            Err(_) => return Err(FrameError::Prefix),
-        };
-        if length > MAX_FRAME_BYTES {
-            return Err(FrameError::Oversize { bytes: length });
+            None => {
+                self.compact();
+                Ok(None)
+            }
         }
-        let start = prefix.len() - rest.len();
-        let Some(frame) = unread.get(start..start + length) else {
-            self.compact();
-            return Ok(None);
-        };
-        let frame = frame.to_vec();
-        self.read += start + length;
-        Ok(Some(frame))
     }
 
     fn compact(&mut self) {

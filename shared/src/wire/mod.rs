@@ -6,7 +6,7 @@ mod framing;
 mod generated;
 mod refusal;
 
-pub use framing::{FrameError, FrameReader, MAX_FRAME_BYTES, write_frame};
+pub use framing::{FrameError, FrameReader, MAX_FRAME_BYTES, split_frame, write_frame};
 pub use refusal::Refusal;
 
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.

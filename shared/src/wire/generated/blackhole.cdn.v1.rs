@@ -79,3 +79,457 @@ pub struct SignedDelegation {
     #[prost(bytes = "vec", tag = "2")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
+/// The first frame of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Open {
+    #[prost(enumeration = "StreamKind", tag = "1")]
+    pub kind: i32,
+    /// Version of the swarm protocol; 1 today. A reader ends the stream of a version it does not know.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+}
+/// A frame on a control stream. One without a message that the reader knows is ignored.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Control {
+    #[prost(oneof = "control::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    pub message: ::core::option::Option<control::Message>,
+}
+/// Nested message and enum types in `Control`.
+pub mod control {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Hello(super::Hello),
+        #[prost(message, tag = "2")]
+        Have(super::Have),
+        #[prost(message, tag = "3")]
+        Cancel(super::Cancel),
+        #[prost(message, tag = "4")]
+        Choke(super::Choke),
+        #[prost(message, tag = "5")]
+        Unchoke(super::Unchoke),
+        #[prost(message, tag = "6")]
+        Receipt(super::SignedReceipt),
+        #[prost(message, tag = "7")]
+        Report(super::SignedReport),
+        #[prost(message, tag = "8")]
+        AskPeers(super::AskPeers),
+        #[prost(message, tag = "9")]
+        Peers(super::Peers),
+        #[prost(message, tag = "10")]
+        Refuse(super::Refuse),
+    }
+}
+/// The first message of each side, and again when something in it changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hello {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(enumeration = "Role", tag = "2")]
+    pub role: i32,
+    /// Where the peer is, coarsely: UN M49 area code, 0 for unknown. Believed for ranking only.
+    #[prost(uint32, tag = "3")]
+    pub region: u32,
+    /// At most 64.
+    #[prost(message, repeated, tag = "4")]
+    pub sites: ::prost::alloc::vec::Vec<SiteState>,
+    /// Drawn at random for each link by each side; receipts to the sender name it.
+    #[prost(uint64, tag = "5")]
+    pub session: u64,
+}
+/// What a peer knows and holds of a site.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SiteState {
+    /// Site id, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// Of the newest manifest the peer believes; 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Whether the peer holds every group of that manifest's assets.
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+}
+/// What the sender holds. At most 256 blobs a message.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Have {
+    #[prost(message, repeated, tag = "1")]
+    pub blobs: ::prost::alloc::vec::Vec<BlobHave>,
+    /// Rides along where one is due.
+    #[prost(message, optional, tag = "2")]
+    pub receipt: ::core::option::Option<SignedReceipt>,
+}
+/// Groups of one blob that the sender holds and would serve. Whoever holds a group also holds the hash
+/// page above it, and the top.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BlobHave {
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Holds all of it. Replaces what was said before.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+    /// Bit i % 8 (least significant first) of byte i / 8 is group i. Trailing zero bytes may be left out.
+    /// Not empty: replaces what was said before.
+    #[prost(bytes = "vec", tag = "3")]
+    pub bitfield: ::prost::alloc::vec::Vec<u8>,
+    /// Groups that came since the last message. At most 256.
+    #[prost(message, repeated, tag = "4")]
+    pub added: ::prost::alloc::vec::Vec<GroupRange>,
+    /// Evicted: holds nothing of it any more.
+    #[prost(bool, tag = "5")]
+    pub gone: bool,
+}
+/// Groups first to first + count - 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupRange {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+}
+/// The pieces of this request that were not yet sent are no longer wanted. The provider ends the request
+/// with a BulkEnd, unless its last piece was already on the way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cancel {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+}
+/// The sender will not serve the receiver for now: every upload slot is taken. Outstanding requests are
+/// ended with Busy. A link begins unchoked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Choke {}
+/// The sender serves the receiver again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unchoke {}
+/// The sender did not do what was asked on the control stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refuse {
+    /// The request id of the message refused.
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    /// Refusal code.
+    #[prost(uint32, tag = "2")]
+    pub refusal: u32,
+    /// When to ask again; 0 for never.
+    #[prost(uint64, tag = "3")]
+    pub retry_after_ms: u64,
+}
+/// What a receiver has verified of what a provider sent it in one session, from the session's start. The
+/// highest count replaces all others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Receipt {
+    /// Ed25519 public keys, 32 bytes each.
+    #[prost(bytes = "vec", tag = "1")]
+    pub provider: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub receiver: ::prost::alloc::vec::Vec<u8>,
+    /// The session that the provider's Hello named.
+    #[prost(uint64, tag = "3")]
+    pub session: u64,
+    /// Payload bytes verified: groups, hash pages and tops.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedReceipt {
+    /// An encoded Receipt.
+    #[prost(bytes = "vec", tag = "1")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the receiver over "blackhole/cdn/receipt/1" 0x00 receipt.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// A peer's statement that another broke the protocol towards it. Counts only with a supernode that
+/// introduced the two and knows the reporter as a receiver of others' bytes, and only together with
+/// reports of other reporters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Report {
+    #[prost(bytes = "vec", tag = "1")]
+    pub reporter: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub accused: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "OffenceKind", tag = "3")]
+    pub offence: i32,
+    /// The session that the accused's Hello named.
+    #[prost(uint64, tag = "4")]
+    pub session: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedReport {
+    /// An encoded Report.
+    #[prost(bytes = "vec", tag = "1")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the reporter over "blackhole/cdn/report/1" 0x00 report.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// Tab to supernode: list me for this site, and name some of its other peers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AskPeers {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// How many, at most 32.
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
+    /// Where the asker can be dialled: binary multiaddresses of at most 256 bytes, at most 8.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Handed in: receipts that others signed for the asker. At most 16.
+    #[prost(message, repeated, tag = "5")]
+    pub receipts: ::prost::alloc::vec::Vec<SignedReceipt>,
+}
+/// Supernode to tab, in answer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Peers {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// At most 32.
+    #[prost(message, repeated, tag = "3")]
+    pub peers: ::prost::alloc::vec::Vec<PeerEntry>,
+    /// Not to ask again before that.
+    #[prost(uint64, tag = "4")]
+    pub retry_after_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerEntry {
+    /// Ed25519 public key, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub peer: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, tag = "3")]
+    pub region: u32,
+    #[prost(enumeration = "Role", tag = "4")]
+    pub role: i32,
+}
+/// On a bulk stream, from its opener. Answered by its pieces in ascending order; the last piece, or a
+/// BulkEnd before it, ends the request.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BulkRequest {
+    /// Ascending on a stream.
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Rides along where one is due.
+    #[prost(message, optional, tag = "6")]
+    pub receipt: ::core::option::Option<SignedReceipt>,
+    #[prost(oneof = "bulk_request::Part", tags = "3, 4, 5")]
+    pub part: ::core::option::Option<bulk_request::Part>,
+}
+/// Nested message and enum types in `BulkRequest`.
+pub mod bulk_request {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// At most 64 groups.
+        #[prost(message, tag = "3")]
+        Groups(super::GroupRange),
+        /// A hash page.
+        #[prost(uint32, tag = "4")]
+        Page(u32),
+        /// The hashes of all pages.
+        #[prost(bool, tag = "5")]
+        Top(bool),
+    }
+}
+/// On a bulk stream, to its opener.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BulkAnswer {
+    #[prost(oneof = "bulk_answer::Answer", tags = "1, 2")]
+    pub answer: ::core::option::Option<bulk_answer::Answer>,
+}
+/// Nested message and enum types in `BulkAnswer`.
+pub mod bulk_answer {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Answer {
+        #[prost(message, tag = "1")]
+        Piece(super::BulkPiece),
+        #[prost(message, tag = "2")]
+        End(super::BulkEnd),
+    }
+}
+/// Announces a piece. Its payload follows the frame at once, without a prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BulkPiece {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(enumeration = "PieceKind", tag = "2")]
+    pub kind: i32,
+    /// Of the group or page; 0 for the top.
+    #[prost(uint32, tag = "3")]
+    pub index: u32,
+    /// Length of the payload, at most 16,384.
+    #[prost(uint32, tag = "4")]
+    pub bytes: u32,
+}
+/// No more pieces of this request come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BulkEnd {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    /// Refusal code; 0 where the request was cancelled by the one who made it.
+    #[prost(uint32, tag = "2")]
+    pub refusal: u32,
+    /// When to ask again; 0 for no promise.
+    #[prost(uint64, tag = "3")]
+    pub retry_after_ms: u64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StreamKind {
+    Unspecified = 0,
+    Control = 1,
+    Bulk = 2,
+}
+impl StreamKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STREAM_KIND_UNSPECIFIED",
+            Self::Control => "STREAM_KIND_CONTROL",
+            Self::Bulk => "STREAM_KIND_BULK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STREAM_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "STREAM_KIND_CONTROL" => Some(Self::Control),
+            "STREAM_KIND_BULK" => Some(Self::Bulk),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    Unspecified = 0,
+    /// A visitor's tab: comes and goes, serves within its visitor's consent and budget.
+    Tab = 1,
+    /// A supernode: seeds, introduces peers to each other, and counts as infrastructure.
+    Supernode = 2,
+}
+impl Role {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROLE_UNSPECIFIED",
+            Self::Tab => "ROLE_TAB",
+            Self::Supernode => "ROLE_SUPERNODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROLE_TAB" => Some(Self::Tab),
+            "ROLE_SUPERNODE" => Some(Self::Supernode),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OffenceKind {
+    Unspecified = 0,
+    /// A group, page or top that does not have the hash its blob's name promises.
+    BadPiece = 1,
+    /// Answers so slowly that a slot is wasted on it.
+    SlowDrip = 2,
+    /// Refused, again and again, what its Have promised.
+    FalseHave = 3,
+    /// A frame or a piece longer than allowed.
+    Oversize = 4,
+    /// A piece that was not asked for.
+    WrongObject = 5,
+    /// A piece or an answer shorter than announced.
+    Truncation = 6,
+    /// Hands out a manifest older than the one it said it believes.
+    OldManifest = 7,
+    /// More messages or requests than any lawful peer sends.
+    Flooding = 8,
+    /// Bytes that are no message, or a message that breaks a bound of this file.
+    Malformed = 9,
+    /// A receipt that is not the receiver's, not for this provider, or smaller than one before.
+    BadReceipt = 10,
+}
+impl OffenceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OFFENCE_KIND_UNSPECIFIED",
+            Self::BadPiece => "OFFENCE_KIND_BAD_PIECE",
+            Self::SlowDrip => "OFFENCE_KIND_SLOW_DRIP",
+            Self::FalseHave => "OFFENCE_KIND_FALSE_HAVE",
+            Self::Oversize => "OFFENCE_KIND_OVERSIZE",
+            Self::WrongObject => "OFFENCE_KIND_WRONG_OBJECT",
+            Self::Truncation => "OFFENCE_KIND_TRUNCATION",
+            Self::OldManifest => "OFFENCE_KIND_OLD_MANIFEST",
+            Self::Flooding => "OFFENCE_KIND_FLOODING",
+            Self::Malformed => "OFFENCE_KIND_MALFORMED",
+            Self::BadReceipt => "OFFENCE_KIND_BAD_RECEIPT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OFFENCE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OFFENCE_KIND_BAD_PIECE" => Some(Self::BadPiece),
+            "OFFENCE_KIND_SLOW_DRIP" => Some(Self::SlowDrip),
+            "OFFENCE_KIND_FALSE_HAVE" => Some(Self::FalseHave),
+            "OFFENCE_KIND_OVERSIZE" => Some(Self::Oversize),
+            "OFFENCE_KIND_WRONG_OBJECT" => Some(Self::WrongObject),
+            "OFFENCE_KIND_TRUNCATION" => Some(Self::Truncation),
+            "OFFENCE_KIND_OLD_MANIFEST" => Some(Self::OldManifest),
+            "OFFENCE_KIND_FLOODING" => Some(Self::Flooding),
+            "OFFENCE_KIND_MALFORMED" => Some(Self::Malformed),
+            "OFFENCE_KIND_BAD_RECEIPT" => Some(Self::BadReceipt),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PieceKind {
+    Unspecified = 0,
+    Group = 1,
+    Page = 2,
+    Top = 3,
+}
+impl PieceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PIECE_KIND_UNSPECIFIED",
+            Self::Group => "PIECE_KIND_GROUP",
+            Self::Page => "PIECE_KIND_PAGE",
+            Self::Top => "PIECE_KIND_TOP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PIECE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PIECE_KIND_GROUP" => Some(Self::Group),
+            "PIECE_KIND_PAGE" => Some(Self::Page),
+            "PIECE_KIND_TOP" => Some(Self::Top),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Counters. They count payload that a receiver verified, never what a sender claims.
+
+/// Verified payload bytes by where they came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceBytes {
+    /// Other tabs.
+    pub peers: u64,
+    /// Supernodes, over a link.
+    pub supernodes: u64,
+    /// A supernode's HTTP edge.
+    pub edge: u64,
+    /// The publisher's origin.
+    pub origin: u64,
+}
+
+impl SourceBytes {
+    /// All of them.
+    pub const fn total(self) -> u64 {
+        self.peers + self.supernodes + self.edge + self.origin
+    }
+
+    /// What infrastructure sent: everything but peers.
+    pub const fn infrastructure(self) -> u64 {
+        self.supernodes + self.edge + self.origin
+    }
+}
+
+/// What a peer moved so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meters {
+    /// Verified bytes received, by source; groups, hash pages and tops.
+    pub received: SourceBytes,
+    /// Bytes received that did not verify, or that were here already.
+    pub wasted: u64,
+    /// Payload bytes sent to peers.
+    pub sent: u64,
+    /// What receivers signed for, of those sent.
+    pub receipted: u64,
+    /// What we signed for, of those received over links.
+    pub signed_for: u64,
+    /// Control messages received and sent.
+    pub messages_in: u64,
+    /// Control messages sent.
+    pub messages_out: u64,
+    /// Messages of joining: Hello, AskPeers and Peers, both ways.
+    pub signalling: u64,
+    /// Requests of others that were refused.
+    pub refused: u64,
+    /// Peers cut.
+    pub cut: u64,
+}
