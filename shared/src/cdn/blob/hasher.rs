@@ -5,7 +5,7 @@ use blake3::{
     hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root},
 };
 
-use super::{BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_GROUPS, SubtreeHash};
+use super::{BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_GROUPS, SubtreeHash, VerifyError, hashes::split};
 use crate::base::BlobRoot;
 
 /// The hash of a group that is not the whole blob.
@@ -113,6 +113,19 @@ impl HashTree {
         let mut hasher = BlobHasher::default();
         hasher.update(bytes)?;
         Ok(hasher.finish())
+    }
+
+    /// Reads back what [`HashTree::to_bytes`] wrote, if it is the tree of `root`.
+    ///
+    /// # Errors
+    /// [`VerifyError`] with index 0: the stored hashes are damaged, or are another blob's.
+    pub fn from_bytes(root: BlobRoot, shape: BlobShape, bytes: &[u8]) -> Result<Self, VerifyError> {
+        let count = if shape.pages() == 0 { 0 } else { shape.groups() };
+        let groups = split(0, bytes, count)?;
+        if count > 0 && merge_root(&groups) != root {
+            return Err(VerifyError::Hash { index: 0 });
+        }
+        Ok(Self { root, shape, groups })
     }
 
     /// The blob's name.

@@ -164,7 +164,8 @@ impl BlobHashes {
     }
 }
 
-fn split(index: u32, bytes: &[u8], count: u32) -> Result<Vec<SubtreeHash>, VerifyError> {
+/// Cuts `count` hashes in a row, which must be all there is.
+pub(super) fn split(index: u32, bytes: &[u8], count: u32) -> Result<Vec<SubtreeHash>, VerifyError> {
     let (found, expected) = (bytes.len() as u64, u64::from(count) * HASH_BYTES as u64);
     if found != expected {
         return Err(VerifyError::Length { index, found, expected });

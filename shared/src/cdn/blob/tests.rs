@@ -124,3 +124,17 @@ proptest! {
         prop_assert!(hashes.verify_group(index, &garbage).is_err());
     }
 }
+
+#[test]
+fn stored_hashes_read_back_and_damage_is_noticed() {
+    for size in sizes() {
+        let tree = HashTree::of(&bytes(size)).unwrap();
+        let (root, shape, mut stored) = (tree.root(), tree.shape(), tree.to_bytes());
+        assert_eq!(HashTree::from_bytes(root, shape, &stored), Ok(tree));
+        assert!(HashTree::from_bytes(root, shape, &[&stored[..], &[0]].concat()).is_err());
+        if let Some(last) = stored.last_mut() {
+            *last ^= 1;
+            assert_eq!(HashTree::from_bytes(root, shape, &stored), Err(VerifyError::Hash { index: 0 }));
+        }
+    }
+}
