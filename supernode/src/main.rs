@@ -1,2 +1,26 @@
-//! The blackhole binary: a supernode, a publisher's tool, an operator's dashboard.
-fn main() {}
+//! `blackhole`: a supernode, and a publisher's tool, in one binary to hand out.
+
+mod cli;
+mod config;
+mod key;
+mod publish;
+mod wire_up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Both ring and aws-lc-rs are linked; rustls wants to be told which, before anything speaks TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let filter = EnvFilter::try_from_env("BLACKHOLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("blackhole: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,27 @@
-//! The supernode's CDN executor: origin pull, manifests, blob store.
+//! The supernode's part in delivering content: what it keeps, where it gets it, and who it gives it to.
+//!
+//! ```text
+//!  publisher's origin ──pull──► Cdn ──► Store ──verified──► gateway (HTTP edge)
+//!  publisher's tool ──upload──►  │                     └──► swarm (links to tabs and supernodes)
+//!                                └─ signed manifest: which bytes belong at which path
+//! ```
+//!
+//! Promises: a site is what its manifest in force says, which changes only as a whole and only once all
+//! of its blobs are here; bytes are checked against their name on every read; an origin that lies or
+//! fails is named in the status and never replaces good content.
+
+mod config;
+mod meters;
+pub mod publish;
+mod site;
+mod store;
+
+mod service;
+
+pub use config::{Config, SiteConfig};
+pub use meters::{Meters, SiteBytes, Source};
+pub use service::{AcceptError, Accepted, Cdn, StartError};
+pub use site::{SiteStatus, StatusNote};
+pub use store::{
+    ImportError, Incoming, Index, IndexError, OpenBlob, ReadError, Store, StoreError, Usage, Writer,
+};

@@ -1,1 +1,33 @@
 //! The supernode's HTTP edge.
+//!
+//! ```text
+//! GET  /blackhole/v1/sites/{site}/manifest        what belongs where, signed
+//! GET  /blackhole/v1/blobs/{root}                 bytes, by range, verified on their way from the disk
+//! GET  /blackhole/v1/blobs/{root}/hashes/top      and /hashes/{page}: what bytes are verified by
+//! GET  /blackhole/v1/peer                         whom a tab dials
+//! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
+//! GET  /blackhole/tab/{file}                      the tab's code
+//! GET  /status  /metrics  /healthz                for people, Prometheus, and load balancers
+//! ```
+//!
+//! Promises: no byte leaves that was not verified; no request holds more than a read's worth of memory;
+//! a client that is slow, silent or talks garbage is let go after a bounded time; every refusal is
+//! problem+json (RFC 9457) and says what to do.
+
+mod app;
+mod blobs;
+mod config;
+mod connection;
+mod idle;
+mod manifests;
+mod meters;
+mod problem;
+mod range;
+mod server;
+mod status;
+mod tab_files;
+
+pub use app::{Edge, PeerAddresses};
+pub use config::{Config, Tls};
+pub use meters::Meters;
+pub use server::Server;

@@ -1,1 +1,16 @@
-//! What every supernode service stands on: executors, bounded inboxes, configuration, metrics.
+//! What every part of a supernode stands on: configuration that says where it is wrong, keys and files
+//! that are written whole or not at all, and a data directory that one process at a time owns.
+//!
+//! Not here: anything only one service needs.
+
+mod clock;
+mod config;
+mod data_dir;
+mod key_file;
+mod whole_file;
+
+pub use clock::unix_now;
+pub use config::{ConfigError, load};
+pub use data_dir::{DataDir, DataDirError};
+pub use key_file::{create_key, load_key, load_or_create_key, random_seed};
+pub use whole_file::{sync_directory, write_whole};

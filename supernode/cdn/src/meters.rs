@@ -1,0 +1,105 @@
+//! Which bytes came from where, counted once and shown both to a person and to Prometheus.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Where bytes came from, as a visitor's tab sees it, and what the origin gave for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Source {
+    /// This supernode's HTTP edge.
+    Edge,
+    /// This supernode over a link.
+    Link,
+    /// Another tab, as counted by signed receipts.
+    Peer,
+    /// The publisher's origin, pulled by this supernode.
+    Origin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BytesLabel {
+    site: String,
+    source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// What content delivery counts.
+#[derive(Clone, Debug, Default)]
+pub struct Meters {
+    bytes: Family<BytesLabel, Counter>,
+    refusals: Family<ReasonLabel, Counter>,
+    origin_errors: Family<ReasonLabel, Counter>,
+    pub(crate) stored_bytes: Gauge,
+    pub(crate) quarantined: Gauge,
+}
+
+/// A site's bytes by source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SiteBytes {
+    /// From the HTTP edge.
+    pub edge: u64,
+    /// Over links.
+    pub link: u64,
+    /// From tab to tab.
+    pub peer: u64,
+    /// Pulled from the origin.
+    pub origin: u64,
+}
+
+impl SiteBytes {
+    /// The share of useful bytes that no infrastructure had to send; nothing before there were any.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a percentage for reading")]
+    pub fn offload(&self) -> Option<f64> {
+        let useful = self.edge + self.link + self.peer;
+        (useful > 0).then(|| self.peer as f64 / useful as f64)
+    }
+}
+
+impl Meters {
+    /// Registers the meters.
+    pub fn register(registry: &mut Registry) -> Self {
+        let meters = Self::default();
+        let ours = registry.sub_registry_with_prefix("blackhole_cdn");
+        ours.register("bytes", "Payload bytes by site and source", meters.bytes.clone());
+        ours.register("refusals", "Requests refused, by reason", meters.refusals.clone());
+        ours.register("origin_errors", "What origins did wrong, by kind", meters.origin_errors.clone());
+        ours.register("stored_bytes", "Bytes of blobs on disk", meters.stored_bytes.clone());
+        ours.register("quarantined", "Blobs found corrupt on disk since start", meters.quarantined.clone());
+        meters
+    }
+
+    /// Payload went by. `site` is one that this node serves, so that labels stay few.
+    pub fn count(&self, site: &str, source: Source, bytes: u64) {
+        self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source }).inc_by(bytes);
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// An origin misbehaved or failed.
+    pub(crate) fn origin_failed(&self, reason: &'static str) {
+        self.origin_errors.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A site's bytes so far.
+    #[must_use]
+    pub fn site(&self, site: &str) -> SiteBytes {
+        let read = |source| self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source }).get();
+        SiteBytes {
+            edge: read(Source::Edge),
+            link: read(Source::Link),
+            peer: read(Source::Peer),
+            origin: read(Source::Origin),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The routes, and what every answer has in common.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use cdn::Cdn;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{Config, Meters, blobs, manifests, problem::Problem, status, tab_files};
+
+/// What a tab needs to dial this node.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PeerAddresses {
+    /// Its peer id.
+    pub peer_id: String,
+    /// The same key as publishers name it in a delegation.
+    pub did: String,
+    /// Where it listens, each with its peer id.
+    pub addresses: Vec<String>,
+}
+
+/// Everything the edge answers from. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) cdn: Cdn,
+    pub(crate) tab_dir: Option<std::path::PathBuf>,
+    pub(crate) meters: Meters,
+    peer: Box<dyn Fn() -> PeerAddresses + Send + Sync>,
+    registry: Mutex<Registry>,
+    requests: Arc<Semaphore>,
+}
+
+impl Edge {
+    /// The edge of a node. `peer` is asked each time, since addresses come and go.
+    pub fn new(
+        config: &Config,
+        cdn: Cdn,
+        meters: Meters,
+        registry: Registry,
+        peer: impl Fn() -> PeerAddresses + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Inner {
+            cdn,
+            tab_dir: config.tab_dir.clone(),
+            meters,
+            peer: Box::new(peer),
+            registry: Mutex::new(registry),
+            requests: Arc::new(Semaphore::new(config.requests)),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The service that answers requests.
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/blackhole/v1/sites/{site}/manifest", get(manifests::get).put(manifests::put))
+            .route("/blackhole/v1/blobs/{root}", get(blobs::get).put(blobs::put))
+            .route("/blackhole/v1/blobs/{root}/hashes/{part}", get(blobs::hashes))
+            .route("/blackhole/v1/peer", get(peer))
+            .route("/blackhole/tab/{file}", get(tab_files::get))
+            .route("/status", get(status::page))
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .fallback(|| async { Problem::not_found("no such path; see /status for what is here") })
+            .method_not_allowed_fallback(|| async {
+                Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method",
+                    "This path does not take that method",
+                    "GET and HEAD read; PUT is for publishers",
+                )
+            })
+            .layer(middleware::from_fn_with_state(self.clone(), around))
+            .with_state(self)
+    }
+}
+
+/// Around every request: bounded concurrency, open to every origin, counted.
+async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    if request.method() == Method::OPTIONS {
+        return preflight(request.headers());
+    }
+    let permit = Arc::clone(&edge.inner.requests).try_acquire_owned();
+    let mut response = match permit {
+        Ok(permit) => next.run(request).await.map(|body| Body::new(Held { body, _permit: permit })),
+        Err(_) => {
+            edge.inner.cdn.meters().refused("busy");
+            Problem::busy(1).into_response()
+        }
+    };
+    edge.inner.meters.answered(response.status().as_u16(), started.elapsed());
+    open_to_all(response.headers_mut());
+    response
+}
+
+/// Everything here is public and the same for everybody, so any page may read it.
+fn open_to_all(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "ETag, Content-Range, Content-Length, Accept-Ranges, Retry-After",
+        ),
+        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
+        (HeaderName::from_static("timing-allow-origin"), "*"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    open_to_all(headers);
+    let fixed = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, PUT"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Range, If-None-Match, If-Range, Content-Type"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // A public page may use a supernode at home where its visitor's browser asks for leave.
+    if asked.contains_key("access-control-request-private-network") {
+        let name = HeaderName::from_static("access-control-allow-private-network");
+        headers.insert(name, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+async fn peer(State(edge): State<Edge>) -> Response {
+    let mut response = axum::Json((edge.inner.peer)()).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+async fn metrics(State(edge): State<Edge>) -> Response {
+    edge.inner.cdn.observe();
+    let registry = edge.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => Problem::internal(error).into_response(),
+    }
+}
+
+/// A body that keeps its request counted until it is sent or given up.
+struct Held {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Held {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,203 @@
+//! Blobs and their hashes.
+
+use std::{ops::Range, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use cdn::{Cdn, OpenBlob, ReadError, Source, Writer};
+use futures::{StreamExt as _, stream};
+use shared::base::BlobRoot;
+
+use crate::{
+    app::Edge,
+    manifests::refused,
+    problem::Problem,
+    range::{self, Asked},
+};
+
+/// A blob's name is its content, so whoever has it need never ask again.
+pub(crate) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// When to come back for a blob that is being fetched again.
+const HEALING_SECONDS: u32 = 5;
+
+/// `GET` and `HEAD /blackhole/v1/blobs/{root}`.
+pub(crate) async fn get(
+    State(edge): State<Edge>,
+    Path(root): Path<String>,
+    method: Method,
+    asked: HeaderMap,
+) -> Result<Response, Problem> {
+    let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
+    let cdn = &edge.inner.cdn;
+    let etag = format!("\"{root}\"");
+    let blob = cdn.blob(root).await.map_err(|error| unreadable(cdn, &error))?;
+    let size = blob.shape().size();
+    if none_match(&asked, &etag) {
+        return Ok(with_headers(StatusCode::NOT_MODIFIED, &etag, Body::empty()));
+    }
+    let (status, part) = match range::parse(range_header(&asked, &etag), size) {
+        Asked::Whole => (StatusCode::OK, 0..size),
+        Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+        Asked::Unsatisfiable => return Ok(unsatisfiable(size)),
+    };
+    let length = part.end - part.start;
+    let content_range = (status == StatusCode::PARTIAL_CONTENT)
+        .then(|| format!("bytes {}-{}/{size}", part.start, part.end - 1));
+    let body = if method == Method::HEAD { Body::empty() } else { stream_from(cdn, blob, part).await? };
+    let mut response = with_headers(status, &etag, body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, BYTES);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(value) = content_range.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    Ok(response)
+}
+
+/// `GET /blackhole/v1/blobs/{root}/hashes/{part}`, where a part is `top` or a page's number.
+pub(crate) async fn hashes(
+    State(edge): State<Edge>,
+    Path((root, part)): Path<(String, String)>,
+    asked: HeaderMap,
+) -> Result<Response, Problem> {
+    let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
+    let cdn = &edge.inner.cdn;
+    let blob = cdn.blob(root).await.map_err(|error| unreadable(cdn, &error))?;
+    let bytes = match part.as_str() {
+        "top" => blob.top(),
+        page => {
+            blob.page(page.parse().map_err(|_| Problem::malformed("a part is `top` or a page's number"))?)
+        }
+    };
+    let bytes = bytes.ok_or_else(|| Problem::not_found("this blob has no such hashes"))?;
+    let etag = format!("\"{root}-{part}\"");
+    if none_match(&asked, &etag) {
+        return Ok(with_headers(StatusCode::NOT_MODIFIED, &etag, Body::empty()));
+    }
+    let mut response = with_headers(StatusCode::OK, &etag, Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, BYTES);
+    Ok(response)
+}
+
+/// `PUT /blackhole/v1/blobs/{root}`: a blob that an uploaded manifest waits for.
+pub(crate) async fn put(
+    State(edge): State<Edge>,
+    Path(root): Path<String>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
+    let incoming = edge.inner.cdn.accept_blob(root).map_err(|error| refused(&edge, &error))?;
+    let writer = Writer::start(incoming);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        if !writer.write(chunk.map_err(Problem::malformed)?).await {
+            break;
+        }
+    }
+    writer.finish(Some(root)).await.map_err(|error| refused(&edge, &error.into()))?;
+    Ok(StatusCode::CREATED.into_response())
+}
+
+/// The verified bytes of `range`, read as the client takes them. The first of them are read before the
+/// answer begins, so that a corrupt blob is a 503 and not a broken answer wherever that can be.
+async fn stream_from(cdn: &Cdn, blob: Arc<OpenBlob>, range: Range<u64>) -> Result<Body, Problem> {
+    let site = cdn.site_of(blob.root()).map(str::to_owned);
+    let first = next(cdn, &blob, &range, site.as_deref()).await.map_err(|error| unreadable(cdn, &error))?;
+    let rest = range.start + first.len() as u64..range.end;
+    let cdn = cdn.clone();
+    let later = stream::unfold(Some(rest), move |rest| {
+        let (cdn, blob, site) = (cdn.clone(), Arc::clone(&blob), site.clone());
+        async move {
+            let rest = rest.filter(|rest| !rest.is_empty())?;
+            match next(&cdn, &blob, &rest, site.as_deref()).await {
+                Ok(bytes) => {
+                    let after = rest.start + bytes.len() as u64..rest.end;
+                    Some((Ok(bytes), Some(after)))
+                }
+                // Ends the connection short of the announced length: the client knows, and asks again.
+                Err(error) => Some((Err(error), None)),
+            }
+        }
+    });
+    Ok(Body::from_stream(stream::once(async { Ok::<_, ReadError>(first) }).chain(later)))
+}
+
+async fn next(
+    cdn: &Cdn,
+    blob: &Arc<OpenBlob>,
+    range: &Range<u64>,
+    site: Option<&str>,
+) -> Result<Bytes, ReadError> {
+    let read = Arc::clone(blob).read_async(range.clone()).await;
+    match &read {
+        Ok(bytes) => {
+            if let Some(site) = site {
+                cdn.meters().count(site, Source::Edge, bytes.len() as u64);
+            }
+        }
+        Err(ReadError::Corrupt { root, .. }) => cdn.corrupt(*root),
+        Err(error) => tracing::warn!(%error, "a blob could not be read"),
+    }
+    read
+}
+
+fn unreadable(cdn: &Cdn, error: &ReadError) -> Problem {
+    match error {
+        ReadError::Absent(_) => {
+            cdn.meters().refused("not_found");
+            Problem::not_found(error)
+        }
+        ReadError::Corrupt { .. } => {
+            cdn.meters().refused("corrupt");
+            let title = "The blob is damaged on this node's disk and is being fetched again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "corrupt", title, "").retry_after(HEALING_SECONDS)
+        }
+        ReadError::Io { .. } | ReadError::Index(_) => {
+            tracing::warn!(%error, "a blob could not be read");
+            Problem::internal("the blob could not be read")
+        }
+    }
+}
+
+fn unsatisfiable(size: u64) -> Response {
+    let title = "The blob has no such bytes";
+    let mut response =
+        Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", title, format!("it has {size}"))
+            .into_response();
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
+        response.headers_mut().insert(header::CONTENT_RANGE, value);
+    }
+    response
+}
+
+fn with_headers(status: StatusCode, etag: &str, body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, IMMUTABLE);
+    if let Ok(value) = HeaderValue::try_from(etag) {
+        headers.insert(header::ETAG, value);
+    }
+    response
+}
+
+/// Whether If-None-Match names what we have (RFC 9110, 13.1.2).
+pub(crate) fn none_match(asked: &HeaderMap, etag: &str) -> bool {
+    let lists = asked.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    lists
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == etag)
+}
+
+/// The Range header, unless If-Range says that it was meant for other bytes (RFC 9110, 13.1.5).
+fn range_header<'a>(asked: &'a HeaderMap, etag: &str) -> Option<&'a str> {
+    let fits = asked.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
+    asked.get(header::RANGE).filter(|_| fits).and_then(|value| value.to_str().ok())
+}

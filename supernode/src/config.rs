@@ -1,0 +1,27 @@
+//! The configuration of a node: one section a part.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// A node's configuration file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The node itself.
+    pub(crate) node: Node,
+    /// The HTTP edge.
+    #[serde(default)]
+    pub(crate) edge: gateway::Config,
+    /// Content delivery.
+    #[serde(default)]
+    pub(crate) cdn: cdn::Config,
+}
+
+/// The `[node]` section.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    /// The one directory the node writes to.
+    pub(crate) data_dir: PathBuf,
+}

@@ -1,0 +1,95 @@
+//! How a node is put together, from top to bottom, and taken apart in reverse.
+
+use std::{io::Write as _, time::Duration};
+
+use anyhow::Context as _;
+use cdn::Cdn;
+use gateway::{Edge, PeerAddresses, Server};
+use prometheus_client::registry::Registry;
+use runtime::DataDir;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// The node's own key, in its data directory.
+const KEY_FILE: &str = "node.key";
+/// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
+/// upload has at least this long between its blobs and its manifest.
+const GARBAGE_EVERY: Duration = Duration::from_secs(600);
+
+/// Runs a node until it is interrupted.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let data_dir = DataDir::open(&config.node.data_dir)?;
+    let key = runtime::load_or_create_key(&data_dir.path().join(KEY_FILE))?;
+    let shutdown = CancellationToken::new();
+    let mut registry = Registry::default();
+
+    // Content.
+    let meters = cdn::Meters::register(&mut registry);
+    let cdn = {
+        let (config, data_dir) = (config.cdn, data_dir.path().to_owned());
+        tokio::task::spawn_blocking(move || Cdn::open(config, &data_dir, meters)).await??
+    };
+    let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
+
+    // The HTTP edge, last: whoever can reach it finds everything behind it working.
+    let server = Server::bind(&config.edge).await?;
+    let peer = PeerAddresses {
+        peer_id: key.public().to_peer_id().to_string(),
+        did: key.public().to_string(),
+        addresses: Vec::new(),
+    };
+    let edge_meters = gateway::Meters::register(&mut registry);
+    let answer = peer.clone();
+    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, move || answer.clone());
+    let url = server.url().to_owned();
+    let served = tokio::spawn(server.run(edge, shutdown.clone()));
+    announce(&url, &peer)?;
+
+    interrupted().await?;
+    tracing::info!("shutting down");
+    shutdown.cancel();
+    served.await.context("the edge ended in a panic")?;
+    garbage.await.context("the garbage collection ended in a panic")?;
+    drop(data_dir);
+    Ok(())
+}
+
+/// The one line on stdout that scripts wait for.
+fn announce(edge: &str, peer: &PeerAddresses) -> anyhow::Result<()> {
+    let line = json!({
+        "event": "ready",
+        "edge": edge,
+        "peer_id": peer.peer_id,
+        "did": peer.did,
+        "addresses": peer.addresses,
+    });
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()?;
+    tracing::info!(%edge, status = %format!("{edge}/status"), "ready");
+    Ok(())
+}
+
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminated.recv() => {}
+    }
+    Ok(())
+}
+
+async fn collect_garbage(cdn: Cdn, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(GARBAGE_EVERY)).await.is_some() {
+        let cdn = cdn.clone();
+        match tokio::task::spawn_blocking(move || cdn.collect_garbage()).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(bytes)) => tracing::info!(bytes, "blobs that no site names were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "blobs that no site names could not be removed"),
+            Err(error) => tracing::error!(%error, "the garbage collection panicked"),
+        }
+    }
+}
