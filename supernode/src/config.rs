@@ -13,6 +13,8 @@ pub(crate) struct Config {
     /// The HTTP edge.
     #[serde(default)]
     pub(crate) edge: gateway::Config,
+    /// The network; a node without this section is an HTTP edge alone.
+    pub(crate) network: Option<net::Config>,
     /// Content delivery.
     #[serde(default)]
     pub(crate) cdn: cdn::Config,

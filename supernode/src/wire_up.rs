@@ -1,13 +1,15 @@
 //! How a node is put together, from top to bottom, and taken apart in reverse.
 
-use std::{io::Write as _, time::Duration};
+use std::{collections::BTreeSet, io::Write as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use cdn::Cdn;
 use gateway::{Edge, PeerAddresses, Server};
+use net::Network;
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
+use shared::{cdn::bulk::PROTOCOL, identity::PublicKey};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -33,16 +35,22 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
+    // The network.
+    let (network, _links) = match config.network {
+        Some(network) => {
+            let services = vec![PROTOCOL.parse().context("the service's own name")?];
+            let (network, links) = Network::start(network, &key, services, &mut registry).await?;
+            (Some(Arc::new(network)), Some(links))
+        }
+        None => (None, None),
+    };
+
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let peer = PeerAddresses {
-        peer_id: key.public().to_peer_id().to_string(),
-        did: key.public().to_string(),
-        addresses: Vec::new(),
-    };
+    let reach = reach(key.public(), network.clone());
+    let peer = reach();
     let edge_meters = gateway::Meters::register(&mut registry);
-    let answer = peer.clone();
-    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, move || answer.clone());
+    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, reach);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     announce(&url, &peer)?;
@@ -51,9 +59,26 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
+    if let Some(network) = network.and_then(Arc::into_inner) {
+        network.shutdown().await;
+    }
     garbage.await.context("the garbage collection ended in a panic")?;
     drop(data_dir);
     Ok(())
+}
+
+/// Where this node can be dialled at the moment it is asked.
+fn reach(key: PublicKey, network: Option<Arc<Network>>) -> impl Fn() -> PeerAddresses + Send + Sync {
+    move || {
+        let addresses = network.iter().flat_map(|network| {
+            let external = network.external_addrs();
+            external.into_iter().chain(network.listen_addrs())
+        });
+        let mut addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let mut seen = BTreeSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        PeerAddresses { peer_id: key.to_peer_id().to_string(), did: key.to_string(), addresses }
+    }
 }
 
 /// The one line on stdout that scripts wait for.
