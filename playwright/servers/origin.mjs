@@ -70,12 +70,13 @@ export const misbehaviours = {
   },
 };
 
-/** Starts one; `port` 0 takes a free one. */
-export function startOrigin({ root, port = 0, host = '127.0.0.1', files = {}, headers: extra = {} }) {
+/** Starts one; `port` 0 takes a free one. With `mount`, the directory is also found under that path. */
+export function startOrigin({ root, port = 0, host = '127.0.0.1', files = {}, headers: extra = {}, mount = '' }) {
   const directory = realpathSync(resolve(root));
   const state = { counters: new Map(), wrongs: new Map(), tag: '', extra: { ...extra }, files: { ...files }, hooks: {} };
   const server = createServer((request, response) => {
-    const path = decodeURIComponent(new URL(request.url, 'http://origin').pathname);
+    let path = decodeURIComponent(new URL(request.url, 'http://origin').pathname);
+    if (mount && path.startsWith(`${mount}/`)) path = path.slice(mount.length);
     if (path.startsWith('/-/')) return control(path, request, response, state);
     const file = find(directory, path === '/' ? '/index.html' : path, state);
     if (!file) return response.writeHead(404, { 'content-type': 'text/plain' }).end('not found');
@@ -132,10 +133,14 @@ function headers(file) {
     'accept-ranges': 'bytes',
     'cache-control': 'no-cache',
     'access-control-allow-origin': '*',
+    'access-control-expose-headers': 'content-range, content-length, etag, accept-ranges',
   };
 }
 
 function honest(request, response, file) {
+  if (request.method === 'OPTIONS') {
+    return response.writeHead(204, { ...headers(file), 'access-control-allow-headers': '*', 'access-control-allow-methods': 'GET, HEAD', 'access-control-max-age': '600' }).end();
+  }
   if (request.method !== 'GET' && request.method !== 'HEAD') return response.writeHead(405).end();
   if (request.headers['if-none-match'] === file.etag) return response.writeHead(304, headers(file)).end();
   const asked = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? '');

@@ -18,9 +18,9 @@ after(async () => {
 test('the page is whole: pictures, film, wasm, data', async () => {
   const { page, errors, close } = await browser.visitor();
   await page.goto(origin.url);
+  await scrollThrough(page);
   assert.equal(await page.evaluate(() => window.atlasReady), true);
   await page.evaluate(() => window.countriesReady);
-  await scrollThrough(page);
   assert.deepEqual(await brokenPictures(page), []);
   assert.equal(await page.locator('#figures tbody tr').count(), 10);
   await page.waitForFunction(() => document.querySelector('video').videoWidth > 0);

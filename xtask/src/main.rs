@@ -31,7 +31,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Brings a whole network up on this machine and prints the URLs; Ctrl-C ends it
-    Up,
+    Up {
+        /// The site's port; the three above it are the supernode's
+        #[arg(long, default_value_t = 8470)]
+        port: u16,
+    },
     /// Runs the tests: the suites named, or all there are
     Test {
         /// Which suites
@@ -87,7 +91,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up => up::run_network(),
+        Command::Up { port } => up::run_network(port),
         Command::Test { suites } => test::run_suites(&suites),
         Command::Tidy => tidy::run(),
         Command::Codegen { check } => codegen::run(check),

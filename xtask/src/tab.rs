@@ -11,9 +11,9 @@ use crate::tidy::gzip_bytes;
 use crate::tools::wasm_bindgen;
 use crate::workspace::root;
 
-/// What the gateway serves to visitors.
+/// What the gateway serves to visitors. Not `target/tab`: that is where cargo works for the profile `tab`.
 pub(crate) fn directory() -> PathBuf {
-    root().join("target/tab")
+    root().join("target/web")
 }
 
 /// Builds it; without changes since the last time this takes a second.
@@ -55,7 +55,7 @@ pub(crate) fn build() -> Result<()> {
     })
 }
 
-fn cargo_target() -> PathBuf {
+pub(crate) fn cargo_target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 

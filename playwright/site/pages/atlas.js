@@ -1,4 +1,4 @@
-// Views of the Earth, fetched by script: the chosen one at once, the others when the page is quiet.
+// Views of the Earth, fetched by script: the first when it comes into sight, the others after it.
 const views = [
   ['Blue marble', 'earth/blue-marble.jpg', 'The planet as it looks from far away, without its clouds.'],
   ['Night', 'earth/night.jpg', 'The same, lit by those who live there.'],
@@ -43,6 +43,14 @@ views.forEach(([name], index) => {
   list.append(button);
 });
 
-await show(0);
-const others = views.slice(1).map(([, source]) => picture(source));
-window.atlasReady = Promise.allSettled(others).then((results) => results.every(({ status }) => status === 'fulfilled'));
+// Resolves to whether all views arrived, once somebody has come this far down.
+window.atlasReady = new Promise((done) => {
+  const sight = new IntersectionObserver(async ([{ isIntersecting }]) => {
+    if (!isIntersecting) return;
+    sight.disconnect();
+    await show(0);
+    const all = await Promise.allSettled(views.map(([, source]) => picture(source)));
+    done(all.every(({ status }) => status === 'fulfilled'));
+  }, { rootMargin: '200px' });
+  sight.observe(canvas);
+});

@@ -35,11 +35,11 @@ function row(kind, values, columns) {
   return line;
 }
 
-const opened = open();
+let opened;
 
 async function ask() {
   try {
-    const [result] = (await opened).exec(query.value);
+    const [result] = (await (opened ??= open())).exec(query.value);
     const columns = result?.columns ?? [];
     head.replaceChildren(row('th', columns, columns));
     body.replaceChildren(...(result?.values ?? []).slice(0, 200).map((values) => row('td', values, columns)));
@@ -53,4 +53,12 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   ask();
 });
-window.countriesReady = ask();
+// The engine and the data are fetched when somebody has come this far down.
+window.countriesReady = new Promise((done) => {
+  const sight = new IntersectionObserver(([{ isIntersecting }]) => {
+    if (!isIntersecting) return;
+    sight.disconnect();
+    done(ask());
+  }, { rootMargin: '200px' });
+  sight.observe(form);
+});

@@ -7,6 +7,8 @@ const output = document.querySelector('#kept');
 const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export async function keep(report = () => {}) {
+  // What the page itself is loading is in the browser's cache then, and not asked for twice.
+  if (document.readyState !== 'complete') await new Promise((done) => addEventListener('load', done, { once: true }));
   const { assets } = await (await fetch('assets.json')).json();
   const wanted = assets.filter(({ path }) => !path.startsWith('/download/'));
   const result = { files: 0, bytes: 0, wrong: [] };

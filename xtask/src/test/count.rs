@@ -40,6 +40,15 @@ impl Count {
         }
     }
 
+    /// A line of a script that says how each check went: `ok   name …`, `FAIL name …`.
+    pub(crate) fn read_check_line(&mut self, line: &str) {
+        match line.split_whitespace().next() {
+            Some("ok") => self.passed += 1,
+            Some("FAIL") => self.failed += 1,
+            _ => {}
+        }
+    }
+
     /// A line of the summary that ends node's TAP output: `# pass 3`, `# fail 1`, `# cancelled 1`.
     pub(crate) fn read_tap_line(&mut self, line: &str) {
         let mut words = line.split_whitespace();
@@ -77,6 +86,15 @@ mod tests {
         }
         count.read_tap_line("# pass 7 of these by hand");
         assert_eq!(count, Count { passed: 3, failed: 2 });
+    }
+
+    #[test]
+    fn check_lines_add_up() {
+        let mut count = Count::default();
+        for line in ["ok   dial (12 ms)", "FAIL echo: no answer", "    at ok (run.mjs:1)", "okay"] {
+            count.read_check_line(line);
+        }
+        assert_eq!(count, Count { passed: 1, failed: 1 });
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod count;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use clap::ValueEnum;
 
 use crate::process::{cargo, command, follow, run};
 use crate::steps::Elapsed;
+use crate::tools;
 use crate::workspace::{packages, root};
 use count::Count;
 
@@ -74,7 +76,7 @@ impl Suite {
             Self::Unit | Self::Net => true,
             Self::Sim => root().join("shared/sim/src/main.rs").exists(),
             Self::Web => !scripts("playwright/specs").is_empty(),
-            Self::Interop => !scripts("playwright/interop").is_empty(),
+            Self::Interop => !interop_directories().is_empty(),
             Self::Contracts => root().join("contracts").exists(),
         }
     }
@@ -120,19 +122,45 @@ fn net() -> Result<Count> {
 
 fn web() -> Result<Count> {
     crate::up::prepare(crate::up::For::Tests)?;
-    node_test("playwright/specs", "node")
+    node_test("playwright/specs")
 }
 
+/// Each directory is one other implementation, with packages and a `test` script of its own.
 fn interop() -> Result<Count> {
-    let directory = "playwright/interop";
-    if root().join(directory).join("package.json").exists() {
-        crate::tools::npm_packages(directory)?;
+    tools::wasm_target()?;
+    let wasm_bindgen = tools::wasm_bindgen()?;
+    tools::chromium()?;
+    let mut total = Count::default();
+    for directory in interop_directories() {
+        println!("· {directory}");
+        tools::npm_packages(&directory)?;
+        let mut test = command("npm", &["test", "--silent", "--prefix", &directory]);
+        test.env("PATH", with_directory_of(&wasm_bindgen)?);
+        let mut count = Count::default();
+        let ended_well = follow(&mut test, |line| count.read_check_line(line))?;
+        if ended_well && count == Count::default() {
+            count = Count::one(true);
+        }
+        total.add(count.judged(ended_well));
     }
-    crate::up::prepare(crate::up::For::Tests)?;
-    // js-libp2p wants a newer Node than distributions carry; the suite may bring its own.
-    let own = root().join(directory).join("node_modules/.bin/node");
-    let node = if own.exists() { own.to_string_lossy().into_owned() } else { "node".to_owned() };
-    node_test(directory, &node)
+    Ok(total)
+}
+
+fn interop_directories() -> Vec<String> {
+    let parent = "playwright/interop";
+    let Ok(entries) = std::fs::read_dir(root().join(parent)) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut directories: Vec<_> = names.map(|name| format!("{parent}/{name}")).collect();
+    directories.retain(|directory| root().join(directory).join("package.json").exists());
+    directories.sort();
+    directories
+}
+
+/// The search path with the directory of a tool that we built ourselves in front.
+fn with_directory_of(tool: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = tool.parent().filter(|directory| directory.is_absolute()).map(Path::to_path_buf);
+    Ok(std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)))?)
 }
 
 /// One yes-or-no check, counted as one test.
@@ -153,13 +181,13 @@ fn cargo_test(packages: &[&str]) -> Result<Count> {
     Ok(count.judged(ended_well))
 }
 
-fn node_test(directory: &str, node: &str) -> Result<Count> {
+fn node_test(directory: &str) -> Result<Count> {
     let scripts = scripts(directory);
     let mut count = Count::default();
     let tap = root().join("target").join(format!("{}.tap", directory.replace('/', "-")));
     let _ = std::fs::remove_file(&tap);
     let mut command =
-        command(node, &["--test", "--test-reporter=spec", "--test-reporter-destination=stdout"]);
+        command("node", &["--test", "--test-reporter=spec", "--test-reporter-destination=stdout"]);
     command.arg("--test-reporter=tap").arg(format!("--test-reporter-destination={}", tap.display()));
     // Browsers are heavy: on two cores, specs that run side by side time out on each other.
     command.arg("--test-concurrency=1").args(&scripts);

@@ -29,8 +29,8 @@ pub(super) fn check(files: &[String], findings: &mut Findings) -> Result<()> {
             findings.warn(format!("{file}: {lines} lines, uneasy past {LINES_UNEASY}"));
         }
     }
-    let tab = root().join("target/tab");
-    budget(&tab.join("web_peer_bg.wasm"), WASM_GZIP_BYTES_MAX, findings)?;
+    let tab = crate::tab::directory();
+    budget(&tab.join("peer_bg.wasm"), WASM_GZIP_BYTES_MAX, findings)?;
     budget(&tab.join("loader.js"), LOADER_GZIP_BYTES_MAX, findings)
 }
 

@@ -22,9 +22,9 @@ pub(crate) enum For {
 }
 
 /// Prepares, starts, and stays until Ctrl-C.
-pub(crate) fn run_network() -> Result<()> {
+pub(crate) fn run_network(port: u16) -> Result<()> {
     prepare(For::People)?;
-    network::run()
+    network::run(port)
 }
 
 /// Installs what is missing and builds what has changed.
