@@ -51,7 +51,8 @@ const CANDIDATES_MAX = 64;
 
 /**
  * Obeys the worker at the other end of `port` until `close` is called or the port closes.
- * Call `close` when the worker is terminated or reports an error.
+ * No browser tells a page that a worker was terminated: call `close` just before that, and when
+ * the worker reports an error.
  *
  * @param {MessagePort} port
  * @param {Policy} [policy]
@@ -109,7 +110,7 @@ export function serveRtc(port, policy = {}) {
   };
 
   port.onmessage = ({ data }) => obey(data);
-  // Fired where the browser knows that the worker is gone; `close` serves the others.
+  // The worker ends its network in good order; one that is terminated says nothing (see above).
   port.addEventListener('close', close);
   return {
     close,

@@ -1,21 +1,20 @@
 // The ceiling: a raw data channel between two pages' workers, transferred like ours, with the
-// sender filling a fixed window. `side` talks to the other page through the test.
+// sender filling a window of a given size. `side` talks to the other page through the test.
 const MESSAGE_BYTES = 64 * 1024;
-const WINDOW_BYTES = 256 * 1024;
 
 const workerSource = `
-  onmessage = ({ data: { channel, bytes, send } }) => {
+  onmessage = ({ data: { channel, bytes, send, window } }) => {
     channel.binaryType = 'arraybuffer';
     if (send) {
       const message = new Uint8Array(${MESSAGE_BYTES});
       let left = bytes;
       const fill = () => {
-        while (left > 0 && channel.bufferedAmount < ${WINDOW_BYTES}) {
+        while (left > 0 && channel.bufferedAmount < window) {
           channel.send(message);
           left -= message.length;
         }
       };
-      channel.bufferedAmountLowThreshold = ${WINDOW_BYTES / 2};
+      channel.bufferedAmountLowThreshold = window / 2;
       channel.onbufferedamountlow = fill;
       channel.onmessage = fill;
     } else {
@@ -32,13 +31,13 @@ const workerSource = `
   };
 `;
 
-window.rawSide = (bytes, send) => {
+window.rawSide = (bytes, send, windowBytes) => {
   const rtc = new RTCPeerConnection();
   const worker = new Worker(URL.createObjectURL(new Blob([workerSource])));
   const candidates = [];
   rtc.onicecandidate = ({ candidate }) => candidate && candidates.push(candidate.toJSON());
   const done = new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)));
-  const hand = (channel) => worker.postMessage({ channel, bytes, send }, [channel]);
+  const hand = (channel) => worker.postMessage({ channel, bytes, send, window: windowBytes }, [channel]);
   rtc.ondatachannel = ({ channel }) => hand(channel);
   window.raw = {
     async offer() {

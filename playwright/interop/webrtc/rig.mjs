@@ -14,6 +14,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../../..');
 const CHROMIUM_FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  // Loopback addresses in plain, so that a test can lay a path of its own between them.
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 

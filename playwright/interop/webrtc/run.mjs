@@ -1,5 +1,6 @@
 // Our tab against js-libp2p in a browser, and against itself. `node run.mjs [name…]`.
 import assert from 'node:assert/strict';
+import { deafen, delayedPaths, detour } from './delay.mjs';
 import { buildWasm, servePages, startBrowser, startRelay, until } from './rig.mjs';
 
 const MEGABYTE = 1_000_000;
@@ -50,6 +51,8 @@ async function jsTab() {
 /** The direct link, once both swarms know of it. */
 const linked = (tab, peer) => until('the direct link stands', async () => (await tab.call('links', peer)).includes('webrtc'));
 
+const later = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
 async function check(name, body) {
   const wanted = process.argv.slice(2);
   if (wanted.length > 0 && !wanted.includes(name)) return;
@@ -62,7 +65,7 @@ async function check(name, body) {
   } catch (error) {
     failed += 1;
     console.log(`FAIL ${name}: ${error.stack}`);
-    for (const tab of tabs) console.log('  notes', await tab.call('notes').catch(() => []));
+    for (const tab of tabs) console.log('  notes', await Promise.race([tab.call('notes').catch(() => []), later(2_000)]));
   }
   for (const tab of tabs) await tab.close();
 }
@@ -74,17 +77,23 @@ async function connect(keep, policy) {
   return [a, b];
 }
 
-async function rawMillis(bytes) {
+/** How long a raw data channel takes, with the window that suits the path best. */
+async function rawMillis(bytes, windowBytes = 256 << 10, paths) {
   const [a, b] = [await open('/raw'), await open('/raw')];
-  await a.evaluate((bytes) => window.rawSide(bytes, true), bytes);
-  await b.evaluate((bytes) => window.rawSide(bytes, false), bytes);
+  if (paths !== undefined) {
+    await b.exposeFunction('reroute', paths.reroute);
+    await b.evaluate(detour);
+    await a.evaluate(deafen);
+  }
+  await a.evaluate((args) => window.rawSide(...args), [bytes, true, windowBytes]);
+  await b.evaluate((args) => window.rawSide(...args), [bytes, false, windowBytes]);
   const offer = await a.evaluate(() => window.raw.offer());
   const answer = await b.evaluate((sdp) => window.raw.answer(sdp), offer);
   await a.evaluate((sdp) => window.raw.accept(sdp), answer);
   for (let round = 0; round < 10; round += 1) {
     await b.evaluate((list) => window.raw.add(list), await a.evaluate(() => window.raw.candidates()));
     await a.evaluate((list) => window.raw.add(list), await b.evaluate(() => window.raw.candidates()));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await later(100);
   }
   const millis = await b.evaluate(() => window.raw.millis());
   await Promise.all([a.context().close(), b.context().close()]);
@@ -144,6 +153,35 @@ await check('bridged', async (keep) => {
   const { hash, millis } = await b.call('pull', a.peer, 'webrtc', bytes, 4 << 20, 0);
   assert.equal(hash, await a.call('expectedHash', bytes));
   console.log(`     20 MB over bridged channels ${rate(bytes, millis)}`);
+});
+
+await check('far', async (keep) => {
+  const bytes = 30 * MEGABYTE;
+  const paths = delayedPaths(30);
+  const [a, b] = [await keep(ourTab()), await keep(ourTab())];
+  await b.page.exposeFunction('reroute', paths.reroute);
+  await b.page.evaluate(detour);
+  await a.page.evaluate(deafen);
+  await b.call('dial', a.peer, a.address);
+  await linked(a, b.peer);
+  const expected = await a.call('expectedHash', bytes);
+  for (let round = 0; round < 2; round += 1) {
+    const { hash, millis } = await b.call('pull', a.peer, 'webrtc', bytes, 12 << 20, 0);
+    assert.equal(hash, expected);
+    const raw = await rawMillis(bytes, 4 << 20, paths);
+    console.log(`     30 MB at 60 ms added round trip: ours ${rate(bytes, millis)}, raw data channel ${rate(bytes, raw)}`);
+  }
+  paths.close();
+});
+
+await check('worker-death', async (keep) => {
+  const [a, b] = await connect(keep);
+  await a.page.evaluate(() => {
+    window.tab.rtc.close();
+    window.tab.worker.terminate();
+  });
+  await until('the page has closed what its worker left', () => a.page.evaluate(() => window.tab.rtc.alive === 0));
+  await until('the other tab knows', async () => !(await b.call('links', a.peer)).includes('webrtc'));
 });
 
 await check('failed-upgrade-keeps-the-relayed-link', async (keep) => {
