@@ -1,11 +1,19 @@
 //! How a node is put together, from top to bottom, and taken apart in reverse.
 
-use std::{collections::BTreeSet, io::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use cdn::Cdn;
+use cdn::{
+    Cdn,
+    swarm::{self, SwarmParts},
+};
 use gateway::{Edge, PeerAddresses, Server};
-use net::Network;
+use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
@@ -36,11 +44,22 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
-    let (network, _links) = match config.network {
+    let (network, swarm) = match config.network {
         Some(network) => {
             let services = vec![PROTOCOL.parse().context("the service's own name")?];
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
-            (Some(Arc::new(network)), Some(links))
+            let network = Arc::new(network);
+            let parts = SwarmParts {
+                cdn: cdn.clone(),
+                key: key.clone(),
+                seed: runtime::random_seed()?,
+                links: network.links(),
+                events: links,
+                dial: dial(Arc::downgrade(&network)),
+                addresses: own_addresses(Arc::downgrade(&network)),
+            };
+            let swarm = swarm::join(parts, shutdown.clone());
+            (Some(network), Some(swarm))
         }
         None => (None, None),
     };
@@ -59,6 +78,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
+    if let Some(swarm) = swarm {
+        swarm.await.context("the swarm ended in a panic")?;
+    }
     if let Some(network) = network.and_then(Arc::into_inner) {
         network.shutdown().await;
     }
@@ -79,6 +101,32 @@ fn reach(key: PublicKey, network: Option<Arc<Network>>) -> impl Fn() -> PeerAddr
         addresses.retain(|address| seen.insert(address.clone()));
         PeerAddresses { peer_id: key.to_peer_id().to_string(), did: key.to_string(), addresses }
     }
+}
+
+/// Lets the core connect: to the first of a peer's addresses that answers.
+fn dial(network: Weak<Network>) -> swarm::Dial {
+    Box::new(move |peer, addresses| {
+        let network = network.clone();
+        Box::pin(async move {
+            for address in addresses {
+                let (Some(network), Ok(address)) = (network.upgrade(), Multiaddr::try_from(address)) else {
+                    continue;
+                };
+                if network.dial(address).await.is_ok_and(|reached| reached == peer.to_peer_id()) {
+                    return true;
+                }
+            }
+            false
+        })
+    })
+}
+
+fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
+    Box::new(move || {
+        let addresses =
+            network.upgrade().map(|network| [network.external_addrs(), network.listen_addrs()].concat());
+        addresses.unwrap_or_default().iter().map(Multiaddr::to_vec).collect()
+    })
 }
 
 /// The one line on stdout that scripts wait for.

@@ -15,6 +15,7 @@ mod meters;
 pub mod publish;
 mod site;
 mod store;
+pub mod swarm;
 
 mod service;
 

@@ -10,10 +10,15 @@ use prost::Message as _;
 use runtime::unix_now;
 use shared::{
     base::{BlobRoot, SiteId},
-    cdn::manifest::{Manifest, ManifestError, Pin},
+    cdn::{
+        blob::BlobShape,
+        manifest::{Manifest, ManifestError, Pin},
+    },
     identity::PublicKey,
     wire::cdn as wire,
 };
+
+use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -37,8 +42,19 @@ struct Inner {
     meters: Meters,
     /// Which site to count a blob's bytes for.
     by_root: Mutex<BTreeMap<BlobRoot, SiteId>>,
+    /// Told whenever what is held has changed.
+    changed: Arc<Notify>,
     /// Blobs that no manifest named when the garbage was last looked at.
     condemned: Mutex<BTreeSet<BlobRoot>>,
+}
+
+/// What is held of what manifests name.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Those in force.
+    pub(crate) manifests: Vec<Arc<Manifest>>,
+    /// Whole blobs.
+    pub(crate) blobs: BTreeMap<BlobRoot, BlobShape>,
 }
 
 /// Why content delivery cannot start.
@@ -105,7 +121,14 @@ impl Cdn {
                 return Err(StartError::Site { name, reason: "it is there twice; remove one".to_owned() });
             }
         }
-        let inner = Inner { store, sites, meters, by_root: Mutex::default(), condemned: Mutex::default() };
+        let inner = Inner {
+            store,
+            sites,
+            meters,
+            by_root: Mutex::default(),
+            changed: Arc::default(),
+            condemned: Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner.with_stored_manifests()?) })
     }
 
@@ -156,6 +179,7 @@ impl Cdn {
         if let Err(error) = self.inner.store.quarantine(root) {
             tracing::warn!(%root, %error, "a corrupt blob stays where it is");
         }
+        self.inner.changed.notify_one();
         self.observe();
     }
 
@@ -177,6 +201,28 @@ impl Cdn {
         let awaited = self.inner.sites.values().find_map(|site| site.awaited(root));
         let size = awaited.ok_or(AcceptError::NotAwaited(root))?;
         Ok(self.inner.store.begin(Some(size))?)
+    }
+
+    /// Tells one listener whenever what is held has changed; changes between two looks are told once.
+    pub(crate) fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner.changed)
+    }
+
+    /// What is held at the moment of what the manifests in force name; nothing where the index fails.
+    pub(crate) async fn held(&self) -> Option<Held> {
+        let this = self.clone();
+        let held = blocking(move || this.inner.held()).await;
+        match held {
+            Ok(Ok(held)) => Some(held),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot say what is held");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot say what is held");
+                None
+            }
+        }
     }
 
     /// What the status page shows.
@@ -257,6 +303,19 @@ impl Inner {
             }
         }
         site.put_in_force(InForce { signed, manifest: Arc::new(manifest) });
+        self.changed.notify_one();
+    }
+
+    fn held(&self) -> Result<Held, IndexError> {
+        let in_force = self.sites.values().filter_map(|site| site.in_force());
+        let manifests: Vec<_> = in_force.map(|in_force| in_force.manifest).collect();
+        let mut blobs = BTreeMap::new();
+        for asset in manifests.iter().flat_map(|manifest| manifest.assets.values()) {
+            if self.store.has(asset.root)? {
+                blobs.insert(asset.root, asset.shape);
+            }
+        }
+        Ok(Held { manifests, blobs })
     }
 
     fn collect_garbage(&self) -> Result<u64, StoreError> {

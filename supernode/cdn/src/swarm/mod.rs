@@ -1,0 +1,68 @@
+//! The supernode in the swarm: drives `shared::peer::Peer` over links.
+//!
+//! ```text
+//!  links::Events ─► driver (one task, owns the Peer) ─► effects
+//!                     ▲  reports, bounded                  │ jobs, bounded
+//!                     └──── one reader and one writer a stream ◄┘
+//! ```
+//! The driver decides nothing and waits for nobody: a link whose queue is full is closed or refused, and
+//! a reader of frames waits until the driver has room. Payload goes from the disk to the stream of the link
+//! that asked, verified, at the pace of that link.
+
+mod driver;
+mod link;
+mod serve;
+mod streams;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use shared::identity::{Keypair, PublicKey};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::Cdn;
+
+/// Reports of streams waiting for the driver; their readers wait with them.
+const REPORTS: usize = 1024;
+/// Control frames waiting for a link. One that lags this far behind does not read.
+const CONTROL_FRAMES: usize = 256;
+/// Answers waiting for a link's Serve stream; the core allows a link fewer requests at a time.
+const SERVE_JOBS: usize = 256;
+/// The first frame of a stream must be here by then.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A link that takes none of a piece for this long is dead. A reader may pause for seconds.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a link may still take to read what was sent before it is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often our own addresses are looked at.
+const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+
+/// Connects to a peer at one of its addresses; says whether that worked.
+pub type Dial = Box<dyn Fn(PublicKey, Vec<Vec<u8>>) -> BoxFuture<'static, bool> + Send + Sync>;
+/// Where we can be dialled at the moment, as binary multiaddresses.
+pub type OwnAddresses = Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync>;
+
+/// What the swarm stands on.
+pub struct SwarmParts {
+    /// The content.
+    pub cdn: Cdn,
+    /// The node's key.
+    pub key: Keypair,
+    /// Randomness for the core.
+    pub seed: [u8; 32],
+    /// Opens streams.
+    pub links: links::Control,
+    /// What happens on links.
+    pub events: links::Events,
+    /// Connects.
+    pub dial: Dial,
+    /// Where we are.
+    pub addresses: OwnAddresses,
+}
+
+/// Joins the swarm until `shutdown`.
+#[must_use]
+pub fn join(parts: SwarmParts, shutdown: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(driver::Driver::new(parts, shutdown).run())
+}
