@@ -1,0 +1,176 @@
+// @ts-check
+/**
+ * The script a publisher pastes. It decides, after the page has loaded, whether this visit takes part
+ * at all, and only then fetches the rest; each file is refused unless it is byte for byte what this
+ * loader was built with, so whoever serves the files cannot alter them.
+ *
+ * Promises: never throws to the page, never blocks it, and where anything is missing the site works as
+ * if this script were not there; `blackhole.status().reasons` says by name what was missing.
+ */
+(() => {
+  'use strict';
+
+  /** @type {Record<string, string>} file name to `sha256-…`; filled in when the tab is built */
+  const FILES = /* @files */ {};
+  /** Below this charge, unplugged, a visitor's battery is theirs alone. */
+  const BATTERY_MIN = 0.2;
+  const CONSENT_KEY = 'blackhole:consent';
+  /** How long an idle moment is waited for on a busy page. */
+  const IDLE_MILLIS_MAX = 3_000;
+  /** The smallest module there is: magic and version. */
+  const EMPTY_WASM = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
+
+  const tag = /** @type {HTMLScriptElement | null} */ (document.currentScript);
+  if (tag === null || 'blackhole' in window) return;
+  const data = tag.dataset;
+  const base = tag.src.slice(0, tag.src.lastIndexOf('/') + 1);
+  const settings = {
+    edge: base.replace(/\/blackhole\/tab\/$/, ''),
+    publisher: data.publisher ?? '',
+    site: data.site ?? location.host,
+    minDelegation: Number(data.minDelegation ?? 0),
+    policy: ['ask', 'on', 'off'].includes(data.consent ?? '') ? data.consent : 'ask',
+    serviceWorker: data.sw,
+    localNetwork: data.localNetwork !== undefined,
+    uploadBytes: Number(data.uploadMb ?? 200) * 1e6,
+  };
+
+  /** @type {Set<string>} */
+  const reasons = new Set();
+  /** @type {any} what page.js gives once it runs */
+  let page = null;
+  let starting = false;
+
+  /** @param {string} name @param {unknown} [detail] */
+  const emit = (name, detail) => window.dispatchEvent(new CustomEvent(`blackhole:${name}`, { detail }));
+
+  /** @param {string} reason */
+  const note = (reason) => {
+    if (reasons.has(reason) || reasons.size >= 32) return;
+    reasons.add(reason);
+    emit('reason', reason);
+  };
+
+  const consent = {
+    /** @returns {'on' | 'off' | 'unasked'} */
+    get() {
+      try {
+        const kept = localStorage.getItem(CONSENT_KEY);
+        if (kept === 'on' || kept === 'off') return kept;
+      } catch {
+        // Storage is denied: the policy alone decides, every time.
+      }
+      return settings.policy === 'on' ? 'on' : settings.policy === 'off' ? 'off' : 'unasked';
+    },
+    /** @param {'on' | 'off'} choice */
+    set(choice) {
+      try {
+        localStorage.setItem(CONSENT_KEY, choice);
+      } catch {
+        // Then it holds for this page.
+      }
+      emit('consent', choice);
+    },
+  };
+
+  /** @param {string} name @returns {Promise<Response>} */
+  const file = async (name) => {
+    const integrity = FILES[name];
+    if (integrity === undefined) throw new Error(`not-built: ${name}`);
+    const response = await fetch(base + name, { integrity, mode: 'cors', credentials: 'omit', priority: 'low' });
+    if (!response.ok) throw new Error(`http-${response.status}: ${name}`);
+    return response;
+  };
+
+  /** A verified script under an address that workers and `import` accept from a foreign origin. */
+  const scriptUrl = async (/** @type {string} */ name) => {
+    const text = await (await file(name)).text();
+    return URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+  };
+
+  const module = async (/** @type {string} */ name) => {
+    const url = await scriptUrl(name);
+    try {
+      return await import(url);
+    } finally {
+      URL.revokeObjectURL(url);
+    }
+  };
+
+  /** Why this browser, or this visitor's situation, had better be left alone. */
+  const obstacle = async () => {
+    if (settings.publisher === '') return 'no-publisher';
+    if (typeof WebAssembly !== 'object') return 'no-wasm';
+    try {
+      new WebAssembly.Module(EMPTY_WASM);
+    } catch {
+      return 'wasm-blocked';
+    }
+    if (typeof Worker !== 'function') return 'no-worker';
+    if (typeof RTCPeerConnection !== 'function') return 'no-webrtc';
+    const connection = /** @type {any} */ (navigator).connection;
+    if (connection?.saveData) return 'save-data';
+    if (connection?.type === 'cellular') return 'cellular';
+    const battery = await /** @type {any} */ (navigator).getBattery?.().catch(() => null);
+    if (battery && !battery.charging && battery.level < BATTERY_MIN) return 'low-battery';
+    return null;
+  };
+
+  const begin = async () => {
+    if (starting || page !== null) return;
+    starting = true;
+    try {
+      const found = await obstacle();
+      if (found !== null) return note(found);
+      const { open } = await module('page.js');
+      page = await open({ settings, consent, reasons, note, emit, file, scriptUrl, module });
+    } catch (error) {
+      note(`loader: ${/** @type {Error} */ (error)?.message ?? error}`);
+    } finally {
+      starting = false;
+    }
+  };
+
+  const api = {
+    /** How things stand, at once and without cost. */
+    status: () =>
+      page?.status() ?? {
+        mode: 'off',
+        running: false,
+        consent: consent.get(),
+        bytes: { http: 0, edge: 0, origin: 0, peers: 0, cache: 0, uploaded: 0, wasted: 0 },
+        peers: 0,
+        site: settings.site,
+        sequence: 0,
+        reasons: [...reasons],
+      },
+    /** Like `fetch`, from peers where possible. @param {string | URL} url @param {RequestInit} [init] */
+    fetch: (url, init) => (page === null ? window.fetch(url, init) : page.fetch(url, init)),
+    /** Takes part from now on; call it only with the visitor's consent. */
+    start: async () => {
+      consent.set('on');
+      await begin();
+      await page?.start();
+    },
+    /** Ends all connections and transfers now; the choice is remembered. */
+    stop: () => {
+      consent.set('off');
+      page?.stop();
+    },
+    /** @param {string} name @param {(detail: any) => void} listener @returns {() => void} */
+    on: (name, listener) => {
+      const heard = (/** @type {any} */ event) => listener(event.detail);
+      window.addEventListener(`blackhole:${name}`, heard);
+      return () => window.removeEventListener(`blackhole:${name}`, heard);
+    },
+  };
+  Object.defineProperty(window, 'blackhole', { value: Object.freeze(api) });
+
+  if (consent.get() === 'off') return note('consent-off');
+  const whenIdle = () =>
+    'requestIdleCallback' in window ? requestIdleCallback(begin, { timeout: IDLE_MILLIS_MAX }) : setTimeout(begin, 200);
+  // Under our service worker the files are in the browser's cache and the page's own requests can profit.
+  if (navigator.serviceWorker?.controller && consent.get() === 'on') void begin();
+  else if (document.readyState === 'complete') whenIdle();
+  else window.addEventListener('load', whenIdle, { once: true });
+})();

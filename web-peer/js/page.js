@@ -1,0 +1,298 @@
+// @ts-check
+/**
+ * The page's part: asks the visitor, starts the worker, hosts WebRTC for it, and lends it the page's
+ * requests. It moves no payload: ports lead from whoever asks to the worker.
+ */
+
+const SEQUENCE_KEY = 'blackhole:sequence:';
+/** What the cache may take of a visitor's disk. */
+const CACHE_BYTES = 256 * 1024 * 1024;
+/** A worker that is told to end may write its journal; then it is ended. */
+const FAREWELL_MILLIS = 200;
+/** A worker that has not started by then will not. */
+const START_MILLIS_MAX = 30_000;
+
+/**
+ * @param {any} context the loader's hands: settings, consent, note, emit, file, scriptUrl, module
+ */
+export async function open(context) {
+  const { consent, settings, module } = context;
+  const { Meter } = await module('meter.js');
+  const page = new Page(context, Meter);
+  if (consent.get() === 'unasked') page.ask();
+  else if (consent.get() === 'on') await page.start();
+  void settings;
+  return page;
+}
+
+class Page {
+  /** @type {Worker | null} */
+  #worker = null;
+  /** @type {any} */
+  #meter = null;
+  /** @type {any} what the worker last said of itself */
+  #report = null;
+  #paths = new Set();
+  /** @type {(() => void)[]} what `stop` has to undo */
+  #undo = [];
+  /** @type {Map<number, (value: any) => void>} */
+  #calls = new Map();
+  #next = 0;
+  #mode = 'off';
+  /** @type {Promise<void> | null} */
+  #starting = null;
+
+  /** @param {any} context @param {any} Meter */
+  constructor(context, Meter) {
+    this.context = context;
+    this.Meter = Meter;
+    this.nativeFetch = window.fetch;
+  }
+
+  status() {
+    const { consent, reasons, settings } = this.context;
+    const report = this.#report;
+    return {
+      mode: this.#mode,
+      running: report !== null,
+      consent: consent.get(),
+      bytes: report?.bytes ?? { http: 0, edge: 0, origin: 0, peers: 0, cache: 0, uploaded: 0, wasted: 0 },
+      peers: report?.peers ?? 0,
+      supernodes: report?.supernodes ?? 0,
+      peerId: report?.peerId ?? '',
+      leader: report?.leader ?? false,
+      stored: report?.storedBytes ?? 0,
+      complete: report?.complete ?? 0,
+      site: settings.site,
+      sequence: report?.sequence ?? 0,
+      reasons: [...new Set([...reasons, ...(report?.reasons ?? [])])],
+    };
+  }
+
+  /** Shows the question; nothing is fetched or connected before the answer. */
+  ask() {
+    const { consent } = this.context;
+    this.#meter ??= new this.Meter(this);
+    this.#meter.ask(
+      () => {
+        consent.set('on');
+        void this.start();
+      },
+      () => {
+        consent.set('off');
+        this.stop();
+      },
+    );
+  }
+
+  /** @returns {Promise<void>} */
+  start() {
+    if (this.#worker !== null) return Promise.resolve();
+    this.#starting ??= this.#start().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #start() {
+    try {
+      await this.#startWorker();
+      await this.#takeRequests();
+      this.#meter ??= new this.Meter(this);
+      this.#meter.show();
+      this.context.emit('started', this.status());
+    } catch (error) {
+      this.context.note(/** @type {Error} */ (error)?.message ?? `${error}`);
+      this.stop();
+    }
+  }
+
+  stop() {
+    for (const undo of this.#undo.splice(0)) undo();
+    const worker = this.#worker;
+    this.#worker = null;
+    if (worker !== null) {
+      worker.postMessage({ command: 'stop' });
+      setTimeout(() => worker.terminate(), FAREWELL_MILLIS);
+    }
+    for (const resolve of this.#calls.values()) resolve(undefined);
+    this.#calls.clear();
+    this.#report = null;
+    this.#paths = new Set();
+    this.#mode = 'off';
+    this.#meter?.close();
+    this.#meter = null;
+    this.context.emit('stopped');
+  }
+
+  /**
+   * The bytes of a path as a `Response`; rejects where the worker cannot, with its reason.
+   *
+   * @param {string} path @param {AbortSignal | null} [signal] @returns {Promise<Response>}
+   */
+  async serve(path, signal) {
+    const worker = this.#worker;
+    if (worker === null) throw new Error('not-running');
+    const { answerOf } = this.answers;
+    const { port1, port2 } = new MessageChannel();
+    worker.postMessage({ command: 'answer', path, first: 0, end: -1, port: port2 }, [port2]);
+    return answerOf(port1, signal);
+  }
+
+  /** Whether the manifest has what this request asks for. @param {URL} url */
+  has(url) {
+    return url.origin === location.origin && url.search === '' && this.#paths.has(url.pathname);
+  }
+
+  /** @param {string | URL} input @param {RequestInit} [init] */
+  async fetch(input, init) {
+    const url = new URL(input, location.href);
+    if (this.has(url) && (init?.method ?? 'GET') === 'GET') {
+      try {
+        return await this.serve(url.pathname, init?.signal);
+      } catch (error) {
+        if (init?.signal?.aborted) throw error;
+      }
+    }
+    return this.nativeFetch.call(window, input, init);
+  }
+
+  /** Tells the worker to take up what the browser has of this path. @param {string} path */
+  seed(path) {
+    return this.#call('seed', { path });
+  }
+
+  /** @param {string} command @param {object} [message] @param {Transferable[]} [transfer] */
+  #call(command, message = {}, transfer = []) {
+    return new Promise((resolve) => {
+      if (this.#worker === null) return resolve(undefined);
+      this.#next += 1;
+      this.#calls.set(this.#next, resolve);
+      this.#worker.postMessage({ command, call: this.#next, ...message }, transfer);
+    });
+  }
+
+  async #startWorker() {
+    const { settings, file, scriptUrl, module, note } = this.context;
+    const [script, glue, disk, wasm, rtc, answers] = await Promise.all([
+      scriptUrl('worker.js'),
+      scriptUrl('peer.js'),
+      scriptUrl('disk.js'),
+      file('peer_bg.wasm').then((/** @type {Response} */ response) => response.arrayBuffer()),
+      module('rtc-page.js'),
+      module('answers.js'),
+    ]);
+    this.answers = answers;
+    const urls = [script, glue, disk];
+    const worker = new Worker(script, { type: 'module', name: 'blackhole' });
+    this.#worker = worker;
+    const { port1, port2 } = new MessageChannel();
+    const served = rtc.serveRtc(port1, { localNetwork: settings.localNetwork });
+    this.#undo.push(() => served.close());
+
+    const key = SEQUENCE_KEY + settings.site;
+    const config = {
+      edge: settings.edge,
+      origin: location.origin,
+      publisher: settings.publisher,
+      site: settings.site,
+      minDelegation: settings.minDelegation,
+      seen: Number(read(key) ?? 0),
+      cacheBytes: CACHE_BYTES,
+      uploadBytes: settings.uploadBytes,
+    };
+    await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('worker-timeout')), START_MILLIS_MAX);
+      const refuse = (/** @type {string} */ reason) => {
+        clearTimeout(timer);
+        reject(new Error(reason));
+      };
+      worker.onerror = (event) => {
+        event.preventDefault?.();
+        refuse(event.message ? `worker: ${event.message}` : 'worker-blocked');
+        if (this.#worker === worker && this.#report !== null) this.stop();
+      };
+      worker.onmessage = ({ data }) => {
+        switch (data.event) {
+          case 'started':
+            clearTimeout(timer);
+            this.#paths = new Set(data.paths);
+            return resolve(undefined);
+          case 'refused':
+            return refuse(data.reason);
+          case 'status':
+            this.#report = data.status;
+            this.#meter?.update(this.status());
+            return this.context.emit('status', this.status());
+          case 'manifest':
+            return keep(key, `${data.sequence}`);
+          case 'paths':
+            this.#paths = new Set(data.paths);
+            return;
+          case 'reason':
+            return note(data.reason);
+          case 'answer':
+            this.#calls.get(data.call)?.(data.value);
+            this.#calls.delete(data.call);
+        }
+      };
+      worker.postMessage({ command: 'start', glue, disk, wasm, config, rtcPort: port2 }, [wasm, port2]);
+    }).finally(() => urls.forEach((url) => URL.revokeObjectURL(url)));
+    this.#watchVisitor();
+  }
+
+  /** Hidden tabs write down what they have; a visitor who goes to a metered network is left alone. */
+  #watchVisitor() {
+    const { note } = this.context;
+    const tell = () =>
+      this.#worker?.postMessage({ command: 'visible', visible: document.visibilityState === 'visible' });
+    document.addEventListener('visibilitychange', tell);
+    this.#undo.push(() => document.removeEventListener('visibilitychange', tell));
+    const hide = () => this.#worker?.postMessage({ command: 'visible', visible: false });
+    window.addEventListener('pagehide', hide);
+    this.#undo.push(() => window.removeEventListener('pagehide', hide));
+
+    const connection = /** @type {any} */ (navigator).connection;
+    const metered = () => {
+      const reason = connection?.saveData ? 'save-data' : connection?.type === 'cellular' ? 'cellular' : null;
+      if (reason === null) return;
+      note(reason);
+      this.stop();
+    };
+    connection?.addEventListener?.('change', metered);
+    this.#undo.push(() => connection?.removeEventListener?.('change', metered));
+  }
+
+  async #takeRequests() {
+    const { settings, module, note } = this.context;
+    const { attend } = await module('serve-worker.js');
+    const controlled = await attend(settings.serviceWorker, note, {
+      paths: () => this.#paths,
+      forward: (/** @type {any} */ message, /** @type {MessagePort} */ port) => {
+        if (this.#worker === null) return port.close();
+        this.#worker.postMessage({ command: 'answer', ...message, port }, [port]);
+      },
+      undo: this.#undo,
+    });
+    this.#mode = controlled ? 'service-worker' : 'page';
+    const { hook, seedLoaded } = await module('hooks.js');
+    if (!controlled) this.#undo.push(hook(this));
+    this.#undo.push(seedLoaded(this));
+  }
+}
+
+/** @param {string} key */
+function read(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} key @param {string} value */
+function keep(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // Then an older manifest is noticed within this visit only.
+  }
+}

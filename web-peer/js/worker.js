@@ -1,0 +1,108 @@
+// @ts-check
+/// <reference lib="webworker" />
+/**
+ * The dedicated worker: starts the peer's wasm and lends it what only a browser has, HTTP and the disk.
+ */
+
+/** How often the page hears how things stand. */
+const STATUS_MILLIS = 250;
+/** How often a newer manifest is asked for. */
+const REFRESH_MILLIS = 60_000;
+/** Marks our own requests for the site's service worker, which then leaves them alone. */
+const DIRECT = 'x-blackhole-direct';
+
+/** @type {any} */
+let peer = null;
+/** @type {any} */
+let disk;
+let told = '';
+
+const host = {
+  /** The leading tab's disk, or undefined. */
+  get disk() {
+    return disk;
+  },
+  /** @param {object} event */
+  tell: (event) => postMessage(event),
+  /**
+   * @param {string} url @param {number} first @param {number} end negative: to the end
+   * @param {boolean} cached the browser's cache alone
+   */
+  async open(url, first, end, cached) {
+    const abort = new AbortController();
+    const sameOrigin = new URL(url).origin === self.location.origin;
+    /** @type {Record<string, string>} */
+    const headers = sameOrigin ? { [DIRECT]: '1' } : {};
+    if (first > 0 || end >= 0) headers.range = `bytes=${first}-${end >= 0 ? end - 1 : ''}`;
+    /** @type {RequestInit} */
+    const init = { headers, signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
+    if (cached) Object.assign(init, { cache: 'only-if-cached', mode: 'same-origin' });
+    const response = await fetch(url, init).catch((error) => {
+      throw cached ? 'not-cached' : error.name === 'TypeError' ? 'unreachable' : error.name;
+    });
+    const reader = response.body?.getReader();
+    const at = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '');
+    return {
+      status: response.status,
+      first: Number(at?.[1] ?? 0),
+      next: async () => {
+        const read = await reader?.read().catch(() => {
+          throw 'connection-lost';
+        });
+        return read?.value;
+      },
+      cancel: () => abort.abort(),
+    };
+  },
+};
+
+/** @type {Record<string, (message: any) => any>} */
+const commands = {
+  async start({ glue, disk: diskUrl, wasm, config, rtcPort }) {
+    try {
+      const [{ default: init, TabPeer }, { lead }] = await Promise.all([import(glue), import(diskUrl)]);
+      await init({ module_or_path: wasm });
+      const led = await lead();
+      disk = led.disk;
+      if (led.reason) postMessage({ event: 'reason', reason: led.reason });
+      peer = await TabPeer.start(host, config, rtcPort);
+    } catch (error) {
+      postMessage({ event: 'refused', reason: typeof error === 'string' ? error : `worker: ${error}` });
+      return;
+    }
+    postMessage({ event: 'started', paths: peer.paths() });
+    setInterval(tellStatus, STATUS_MILLIS);
+    setInterval(refresh, REFRESH_MILLIS);
+    tellStatus();
+  },
+  answer({ path, first, end, port }) {
+    if (peer === null) port.close();
+    else peer.answer(path, first, end, port);
+  },
+  seed: ({ path }) => peer?.seed(path),
+  visible({ visible }) {
+    if (!visible) peer?.flush();
+  },
+  stop() {
+    peer?.stop();
+    disk?.close();
+    self.close();
+  },
+};
+
+onmessage = async ({ data }) => {
+  const value = await commands[data.command]?.(data);
+  if (data.call !== undefined) postMessage({ event: 'answer', call: data.call, value });
+};
+
+function tellStatus() {
+  const status = peer.status();
+  const text = JSON.stringify(status, (_, value) => (value instanceof Set ? [...value] : value));
+  if (text === told) return;
+  told = text;
+  postMessage({ event: 'status', status: JSON.parse(text) });
+}
+
+async function refresh() {
+  if (await peer.refresh()) postMessage({ event: 'paths', paths: peer.paths() });
+}

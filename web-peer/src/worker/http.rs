@@ -1,0 +1,160 @@
+//! Pieces by plain HTTP: from the supernode's edge, or from the publisher's own origin.
+//!
+//! Bytes are cut into groups as they come and judged one by one, so a source that lies, ignores ranges,
+//! ends early or never ends costs at most one group more than what was good.
+
+use std::ops::Range;
+
+use shared::base::BlobRoot;
+use shared::cdn::blob::BlobShape;
+
+use super::Tab;
+use super::host::{HttpReason, Transfer};
+use crate::store::{Piece, PutError};
+
+/// Bytes before the wanted ones that are read and dropped where a server ignores ranges; more than this
+/// costs more than asking elsewhere.
+const SKIP_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A plain HTTP source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Edge,
+    Origin,
+}
+
+impl Tab {
+    /// The address of a blob at a source.
+    fn url(&self, source: Source, root: BlobRoot) -> Option<String> {
+        match source {
+            Source::Edge => Some(format!("{}/blackhole/v1/blobs/{root}", self.config.edge)),
+            Source::Origin => {
+                let site = self.site.borrow();
+                let path = site.as_ref()?.path_of(root)?;
+                Some(format!("{}{path}", self.config.origin))
+            }
+        }
+    }
+
+    /// Fetches a hash page or the top; only an edge has them.
+    pub(super) async fn fetch_hashes(&self, root: BlobRoot, piece: Piece) -> Result<(), HttpReason> {
+        let edge = &self.config.edge;
+        let url = match piece {
+            Piece::Top => format!("{edge}/blackhole/v1/blobs/{root}/hashes/top"),
+            Piece::Page(page) => format!("{edge}/blackhole/v1/blobs/{root}/hashes/{page}"),
+            Piece::Group(_) => return Err("not-hashes".to_owned()),
+        };
+        let mut transfer = self.host.get(&url, 0, None, false).await?;
+        ok(&transfer)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = transfer.next().await? {
+            bytes.extend(chunk);
+            if bytes.len() > crate::store::SLOT_BYTES {
+                return Err("edge-oversize".to_owned());
+            }
+        }
+        self.count(Source::Edge, bytes.len());
+        self.put(root, piece, &bytes)
+    }
+
+    /// Fetches neighbouring groups; `on_group` hears of each that is stored.
+    pub(super) async fn fetch_groups(
+        &self,
+        source: Source,
+        root: BlobRoot,
+        shape: BlobShape,
+        groups: Range<u32>,
+        mut on_group: impl FnMut(u32),
+    ) -> Result<(), HttpReason> {
+        let url = self.url(source, root).ok_or_else(|| "not-in-manifest".to_owned())?;
+        let range = shape.groups_bytes(&groups);
+        if range.is_empty() {
+            // Nothing to transfer: the empty blob's one group.
+            self.put(root, Piece::Group(groups.start), &[])?;
+            on_group(groups.start);
+            return Ok(());
+        }
+        let whole = range.start == 0 && range.end == shape.size();
+        let end = if whole { None } else { Some(range.end) };
+        let mut transfer = self.host.get(&url, range.start, end, false).await?;
+        ok(&transfer)?;
+        let mut skip = bytes_to_skip(&transfer, range.start)?;
+        let mut gathered = Vec::with_capacity(crate::store::SLOT_BYTES);
+        let mut group = groups.start;
+        while group < groups.end {
+            let Some(chunk) = transfer.next().await? else { return Err("truncated".to_owned()) };
+            self.count(source, chunk.len());
+            let dropped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= dropped as u64;
+            gathered.extend_from_slice(chunk.get(dropped..).unwrap_or_default());
+            let mut taken = 0;
+            while group < groups.end {
+                let length = shape.group_bytes(group).map_or(0, |range| range.end - range.start);
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let Some(bytes) = gathered.get(taken..taken + length) else { break };
+                self.put(root, Piece::Group(group), bytes)?;
+                on_group(group);
+                taken += length;
+                group += 1;
+            }
+            gathered.drain(..taken);
+        }
+        Ok(())
+    }
+
+    /// Judges and stores, or says by name why not.
+    pub(super) fn put(&self, root: BlobRoot, piece: Piece, bytes: &[u8]) -> Result<(), HttpReason> {
+        let put = self.blobs.borrow_mut().put(root, piece, bytes, self.unix_seconds());
+        match put {
+            Ok(()) => {
+                self.wake(root);
+                Ok(())
+            }
+            Err(error) => {
+                if let PutError::Disk(error) = &error {
+                    self.handle_disk_error(error);
+                }
+                if matches!(error, PutError::Verify(_)) {
+                    #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+                    let wasted = bytes.len() as f64;
+                    self.status.borrow_mut().bytes.wasted += wasted;
+                }
+                Err(reason_of(&error).to_owned())
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+    fn count(&self, source: Source, bytes: usize) {
+        let mut status = self.status.borrow_mut();
+        status.bytes.http += bytes as f64;
+        match source {
+            Source::Edge => status.bytes.edge += bytes as f64,
+            Source::Origin => status.bytes.origin += bytes as f64,
+        }
+    }
+}
+
+/// Why a piece was not kept, as a stable name.
+pub(super) fn reason_of(error: &PutError) -> &'static str {
+    match error {
+        PutError::Verify(_) => "verification-failed",
+        PutError::Unwanted => "not-wanted",
+        PutError::Full => "cache-full",
+        PutError::Disk(_) => "storage-failed",
+    }
+}
+
+fn ok(transfer: &Transfer) -> Result<(), HttpReason> {
+    match transfer.status() {
+        200 | 206 => Ok(()),
+        status => Err(format!("http-{status}")),
+    }
+}
+
+/// A 200 begins at the start of the whole, wherever we asked it to.
+fn bytes_to_skip(transfer: &Transfer, wanted: u64) -> Result<u64, HttpReason> {
+    let first = if transfer.status() == 206 { transfer.first() } else { 0 };
+    let skip = wanted.checked_sub(first).ok_or_else(|| "range-ignored".to_owned())?;
+    if skip > SKIP_BYTES_MAX { Err("range-ignored".to_owned()) } else { Ok(skip) }
+}

@@ -1,0 +1,50 @@
+//! What `status()` shows.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+/// Reasons that are remembered; there are fewer names than this.
+const REASONS_MAX: usize = 32;
+
+/// Bytes by where they came from.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Bytes {
+    /// Edge and origin together.
+    pub(super) http: f64,
+    pub(super) edge: f64,
+    pub(super) origin: f64,
+    /// Verified, from other tabs.
+    pub(super) peers: f64,
+    /// Given to the page from what was here.
+    pub(super) cache: f64,
+    /// Given to other tabs.
+    pub(super) uploaded: f64,
+    /// Received from anyone and thrown away, because it did not verify or was here already.
+    pub(super) wasted: f64,
+}
+
+/// The whole status, as far as the worker knows it.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    pub(super) bytes: Bytes,
+    pub(super) peers: u32,
+    pub(super) supernodes: u32,
+    pub(super) site: String,
+    pub(super) sequence: f64,
+    pub(super) peer_id: String,
+    pub(super) leader: bool,
+    pub(super) stored_bytes: f64,
+    /// Whole blobs that this tab can give to others.
+    pub(super) complete: u32,
+    pub(super) reasons: BTreeSet<String>,
+}
+
+impl Status {
+    pub(super) fn add_reason(&mut self, reason: &str) {
+        if self.reasons.len() < REASONS_MAX {
+            self.reasons.insert(reason.to_owned());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The peer in its dedicated worker: what the page, the service worker and the network meet in.
+//!
+//! ```text
+//!   page ──── answer(path, port) ───► request ──► obtain ──► http (edge, origin)
+//!   service worker ─┘                    ▲                       │ judged, stored
+//!                                        └────── store ◄─────────┘
+//! ```
+//!
+//! Promises: no byte leaves that was not verified against the publisher's manifest; every failure has a
+//! name in `status().reasons`, and the asker falls back to the plain network.
+
+mod config;
+mod host;
+mod http;
+mod meters;
+mod obtain;
+mod request;
+mod seed;
+mod site;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures::channel::oneshot;
+use shared::base::BlobRoot;
+use shared::cdn::blob::BlobShape;
+use shared::cdn::manifest::{Manifest, Pin};
+use shared::identity::Keypair;
+use wasm_bindgen::prelude::*;
+use web_sys::MessagePort;
+
+use crate::store::{Blobs, Disk, DiskError, MemoryDisk, SLOT_BYTES};
+use config::{Config, whole};
+use host::Host;
+use meters::Status;
+use site::Site;
+
+/// Without a disk: what a visitor will not miss.
+const MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// All that the worker's tasks share. One thread; no borrow is held across an await.
+struct Tab {
+    host: Host,
+    config: Config,
+    pin: Pin,
+    blobs: RefCell<Blobs<Box<dyn Disk>>>,
+    site: RefCell<Option<Site>>,
+    seen: Cell<u64>,
+    status: RefCell<Status>,
+    /// Tasks that wait for something of a blob to change.
+    waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
+}
+
+/// The peer, as `worker.js` drives it.
+#[wasm_bindgen]
+pub struct TabPeer(Rc<Tab>);
+
+#[wasm_bindgen]
+impl TabPeer {
+    /// Opens the store and believes the site's manifest.
+    ///
+    /// # Errors
+    /// A named reason; the page does without a peer then.
+    pub async fn start(host: Host, config: JsValue, _rtc_port: MessagePort) -> Result<TabPeer, JsValue> {
+        let config: Config =
+            serde_wasm_bindgen::from_value(config).map_err(|error| format!("config: {error}"))?;
+        let pin = config.pin()?;
+        let keypair = Keypair::from_secret(host.kept_secret(fresh_secret()?));
+        let tab = Rc::new(Tab::new(host, config, pin, &keypair));
+        tab.refresh_manifest().await?;
+        Ok(Self(tab))
+    }
+
+    /// Answers a request for `path`, bytes `first` to `end` (negative: to its end), over `port`.
+    pub fn answer(&self, path: String, first: f64, end: f64, port: MessagePort) {
+        let end = (end >= 0.0).then(|| whole(end));
+        wasm_bindgen_futures::spawn_local(request::answer(self.0.clone(), path, whole(first), end, port));
+    }
+
+    /// Whether the manifest has this path; asked before a request is taken from the browser.
+    pub fn paths(&self) -> Vec<String> {
+        let site = self.0.site.borrow();
+        site.iter().flat_map(|site| site.manifest.assets.keys()).map(ToString::to_string).collect()
+    }
+
+    /// Takes up what the browser has loaded of `path` already, from the browser's own cache alone.
+    pub async fn seed(&self, path: String) -> bool {
+        match self.0.seed(&path).await {
+            Ok(new) => new,
+            Err(reason) => {
+                self.0.note(&format!("seed: {reason}"));
+                false
+            }
+        }
+    }
+
+    /// Asks for a newer manifest; tells whether there was one.
+    pub async fn refresh(&self) -> bool {
+        let before = self.0.seen.get();
+        if let Err(reason) = self.0.refresh_manifest().await {
+            self.0.note(&reason);
+        }
+        self.0.seen.get() > before
+    }
+
+    /// What the page's `status()` shows.
+    ///
+    /// # Errors
+    /// None in practice: the status is plain data.
+    pub fn status(&self) -> Result<JsValue, JsValue> {
+        Ok(serde_wasm_bindgen::to_value(&self.0.full_status())?)
+    }
+
+    /// Ends: what is running is dropped with the worker.
+    pub fn stop(&self) {
+        self.flush();
+    }
+
+    /// Writes the journal: the tab is being hidden, or about to end.
+    pub fn flush(&self) {
+        let flushed = self.0.blobs.borrow_mut().flush();
+        if let Err(error) = flushed {
+            self.0.handle_disk_error(&error);
+        }
+    }
+}
+
+impl Tab {
+    fn new(host: Host, config: Config, pin: Pin, keypair: &Keypair) -> Self {
+        let cache_bytes = whole(config.cache_bytes);
+        let opened = host.opened_disk();
+        let leader = opened.is_some();
+        let (disk, journal, bytes): (Box<dyn Disk>, _, _) = match opened {
+            Some((disk, journal)) => (Box::new(disk), journal, cache_bytes),
+            None => (Box::new(MemoryDisk::default()), Vec::new(), cache_bytes.min(MEMORY_BYTES_MAX)),
+        };
+        let slots = u32::try_from(bytes / SLOT_BYTES as u64).unwrap_or(u32::MAX);
+        let peer_id = keypair.public().to_peer_id().to_string();
+        Self {
+            seen: Cell::new(config.seen()),
+            host,
+            config,
+            pin,
+            blobs: RefCell::new(Blobs::open(disk, &journal, slots)),
+            site: RefCell::default(),
+            status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Announces a blob that somebody asked for, and keeps it from eviction.
+    fn begin(&self, root: BlobRoot, shape: BlobShape) {
+        let now = self.unix_seconds();
+        let mut blobs = self.blobs.borrow_mut();
+        blobs.begin(root, shape, now);
+        blobs.count_use(root, now);
+        blobs.pin(root);
+    }
+
+    /// Resolves at the next change of a blob, which may be none that the waiter wanted.
+    async fn changed(&self, root: BlobRoot) {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.borrow_mut().entry(root).or_default().push(sender);
+        let _ = receiver.await;
+    }
+
+    fn wake(&self, root: BlobRoot) {
+        for waiter in self.waiting.borrow_mut().remove(&root).unwrap_or_default() {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Remembers why something was not done.
+    fn note(&self, reason: &str) {
+        self.status.borrow_mut().add_reason(reason);
+    }
+
+    fn handle_disk_error(&self, error: &DiskError) {
+        match error {
+            DiskError::Quota => {
+                self.blobs.borrow_mut().shrink_to_used();
+                self.note("storage-quota");
+            }
+            DiskError::Failed(_) => self.note("storage-failed"),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sequences are counted by ones")]
+    fn announce_manifest(&self, manifest: &Manifest) {
+        let event = js_sys::Object::new();
+        request::set(&event, "event", &"manifest".into());
+        request::set(&event, "sequence", &(manifest.sequence as f64).into());
+        self.host.tell(event.into());
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts for people")]
+    fn full_status(&self) -> Status {
+        let mut status = self.status.borrow().clone();
+        let blobs = self.blobs.borrow();
+        if let Some(site) = self.site.borrow().as_ref() {
+            status.site.clone_from(&site.manifest.site);
+            status.sequence = site.manifest.sequence as f64;
+        }
+        status.stored_bytes = blobs.used_bytes() as f64;
+        status.complete =
+            u32::try_from(blobs.roots().filter(|(root, _)| blobs.is_complete(*root)).count()).unwrap_or(0);
+        status
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        whole(js_sys::Date::now() / 1000.0)
+    }
+}
+
+fn fresh_secret() -> Result<[u8; 32], JsValue> {
+    let mut secret = [0; 32];
+    getrandom03::fill(&mut secret).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(secret)
+}

@@ -1,0 +1,208 @@
+//! One request of the page or the service worker, answered over a port by credit.
+//!
+//! ```text
+//!   asker ── {want: n} ──► worker     n more chunks may be sent
+//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point
+//!   asker ── {cancel} ──► worker
+//! ```
+//!
+//! Every chunk was verified; it is a transferred buffer of at most [`CHUNK_GROUPS`] groups.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use js_sys::{Object, Reflect, Uint8Array};
+use shared::base::BlobRoot;
+use shared::cdn::blob::BlobShape;
+use shared::cdn::manifest::Asset;
+use wasm_bindgen::prelude::*;
+use web_sys::{MessageEvent, MessagePort};
+
+use super::Tab;
+use super::config::whole;
+use crate::store::Piece;
+
+/// 256 KiB: larger chunks gain little, and this much is copied between contexts at a time.
+const CHUNK_GROUPS: u32 = 16;
+/// Chunks of credit an asker may hold; more would be a buffer, not a window.
+const CREDIT_MAX: u32 = 64;
+
+/// The asker's end of a port: its credit, and whether it still listens.
+struct Asker {
+    port: MessagePort,
+    credit: Rc<Cell<u32>>,
+    cancelled: Rc<Cell<bool>>,
+    _listener: Closure<dyn FnMut(MessageEvent)>,
+}
+
+/// Keeps a blob in the cache while it is read.
+struct Pinned {
+    tab: Rc<Tab>,
+    root: BlobRoot,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.tab.blobs.borrow_mut().unpin(self.root);
+    }
+}
+
+/// Answers one request: the bytes of `path` from `first` to `end` (or all).
+pub(super) async fn answer(tab: Rc<Tab>, path: String, first: u64, end: Option<u64>, port: MessagePort) {
+    let asset = tab.site.borrow().as_ref().and_then(|site| site.asset(&path).cloned());
+    let Some(asset) = asset else {
+        fail(&port, "not-in-manifest");
+        port.close();
+        return;
+    };
+    let size = asset.shape.size();
+    let range = first.min(size)..end.unwrap_or(size).min(size);
+    let asker = Asker::listen(port, &tab, asset.root);
+    if range.is_empty() && size > 0 {
+        asker.fail("range-empty");
+        return;
+    }
+    let sent = asker.send(&tab, &asset, range).await;
+    if let Err(reason) = sent {
+        tab.note(&reason);
+        asker.fail(&reason);
+    }
+}
+
+impl Asker {
+    fn listen(port: MessagePort, tab: &Rc<Tab>, root: BlobRoot) -> Self {
+        let credit = Rc::new(Cell::new(0_u32));
+        let cancelled = Rc::new(Cell::new(false));
+        let listener = Closure::new({
+            let (credit, cancelled, tab) = (credit.clone(), cancelled.clone(), tab.clone());
+            move |event: MessageEvent| {
+                let data = event.data();
+                if let Some(want) = number(&data, "want") {
+                    let more = u32::try_from(whole(want)).unwrap_or(CREDIT_MAX);
+                    credit.set((credit.get().saturating_add(more)).min(CREDIT_MAX));
+                }
+                if Reflect::has(&data, &"cancel".into()).unwrap_or(false) {
+                    cancelled.set(true);
+                }
+                tab.wake(root);
+            }
+        });
+        port.set_onmessage(Some(listener.as_ref().unchecked_ref()));
+        Self { port, credit, cancelled, _listener: listener }
+    }
+
+    async fn send(&self, tab: &Rc<Tab>, asset: &Asset, range: Range<u64>) -> Result<(), String> {
+        let (root, shape) = (asset.root, asset.shape);
+        tab.begin(root, shape);
+        let _pinned = Pinned { tab: tab.clone(), root };
+        tab.count_cached(root, shape, &range);
+        self.head(asset, &range);
+        let job = tab.obtain(root, shape, &range);
+        let mut next = range.start;
+        while next < range.end {
+            if self.cancelled.get() {
+                job.cancel();
+                return Ok(());
+            }
+            if self.credit.get() > 0
+                && let Some(chunk) = tab.chunk(root, shape, next..range.end)
+            {
+                next += chunk.len() as u64;
+                self.credit.set(self.credit.get() - 1);
+                self.chunk(&chunk);
+                continue;
+            }
+            if let Some(reason) = job.failure()
+                && tab.chunk(root, shape, next..next + 1).is_none()
+            {
+                return Err(reason);
+            }
+            tab.changed(root).await;
+        }
+        self.post("end", &JsValue::TRUE, None);
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^53 bytes")]
+    fn head(&self, asset: &Asset, range: &Range<u64>) {
+        let head = Object::new();
+        set(&head, "size", &(asset.shape.size() as f64).into());
+        set(&head, "first", &(range.start as f64).into());
+        set(&head, "end", &(range.end as f64).into());
+        set(&head, "type", &asset.content_type.as_str().into());
+        set(&head, "etag", &asset.root.to_string().into());
+        self.post("head", &head, None);
+    }
+
+    fn chunk(&self, bytes: &[u8]) {
+        let array = Uint8Array::from(bytes);
+        self.post("chunk", &array, Some(&array.buffer()));
+    }
+
+    fn post(&self, name: &str, value: &JsValue, transfer: Option<&JsValue>) {
+        post(&self.port, name, value, transfer);
+    }
+
+    fn fail(&self, reason: &str) {
+        fail(&self.port, reason);
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.port.set_onmessage(None);
+        self.port.close();
+    }
+}
+
+impl Tab {
+    /// Verified bytes from the start of `range` on, as many as are here and fit a chunk.
+    fn chunk(&self, root: BlobRoot, shape: BlobShape, range: Range<u64>) -> Option<Vec<u8>> {
+        let groups = shape.groups_touched(&range);
+        let mut blobs = self.blobs.borrow_mut();
+        let mut chunk = Vec::new();
+        for group in groups.take(CHUNK_GROUPS as usize) {
+            if !blobs.has_group(root, group) {
+                break;
+            }
+            let Some(bytes) = blobs.get(root, Piece::Group(group)) else { break };
+            let at = shape.group_bytes(group).map_or(0, |bytes| bytes.start);
+            let from = usize::try_from(range.start.saturating_sub(at)).unwrap_or(usize::MAX);
+            let to = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(bytes.len());
+            chunk.extend_from_slice(bytes.get(from..to).unwrap_or_default());
+        }
+        (!chunk.is_empty()).then_some(chunk)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+    fn count_cached(&self, root: BlobRoot, shape: BlobShape, range: &Range<u64>) {
+        let blobs = self.blobs.borrow();
+        let cached = shape.groups_touched(range).filter(|group| blobs.has_group(root, *group));
+        let bytes = cached.filter_map(|group| shape.group_bytes(group));
+        let bytes = bytes.map(|group| group.end.min(range.end) - group.start.max(range.start)).sum::<u64>();
+        self.status.borrow_mut().bytes.cache += bytes as f64;
+    }
+}
+
+fn fail(port: &MessagePort, reason: &str) {
+    post(port, "failed", &reason.into(), None);
+}
+
+fn post(port: &MessagePort, name: &str, value: &JsValue, transfer: Option<&JsValue>) {
+    let message = Object::new();
+    set(&message, name, value);
+    // An asker that has gone away is no error of ours.
+    let _ = match transfer {
+        Some(buffer) => port.post_message_with_transferable(&message, &js_sys::Array::of1(buffer)),
+        None => port.post_message(&message),
+    };
+}
+
+pub(super) fn set(object: &Object, name: &str, value: &JsValue) {
+    let _ = Reflect::set(object, &name.into(), value);
+}
+
+fn number(object: &JsValue, name: &str) -> Option<f64> {
+    Reflect::get(object, &name.into()).ok()?.as_f64()
+}

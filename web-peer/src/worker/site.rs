@@ -1,0 +1,62 @@
+//! The site's manifest: fetched from the edge, believed only by the page's pin.
+
+use std::collections::BTreeMap;
+
+use shared::base::{BlobRoot, UnixSeconds};
+use shared::cdn::manifest::{Asset, MAX_MANIFEST_BYTES, Manifest, SitePath};
+
+use super::Tab;
+use super::host::HttpReason;
+
+/// A believed manifest.
+pub(super) struct Site {
+    pub(super) manifest: Manifest,
+    paths: BTreeMap<BlobRoot, SitePath>,
+}
+
+impl Site {
+    fn new(manifest: Manifest) -> Self {
+        let paths = manifest.assets.iter().map(|(path, asset)| (asset.root, path.clone())).collect();
+        Self { manifest, paths }
+    }
+
+    /// One of the paths where these bytes belong.
+    pub(super) fn path_of(&self, root: BlobRoot) -> Option<&SitePath> {
+        self.paths.get(&root)
+    }
+
+    /// The asset that belongs at a path.
+    pub(super) fn asset(&self, path: &str) -> Option<&Asset> {
+        self.manifest.assets.get(&path.parse::<SitePath>().ok()?)
+    }
+}
+
+impl Tab {
+    /// Fetches the manifest and believes it, if it is this site's and not older than what was seen.
+    pub(super) async fn refresh_manifest(&self) -> Result<(), HttpReason> {
+        let bytes = self.manifest_bytes().await?;
+        let seen = self.seen.get();
+        let manifest = Manifest::open(&bytes, &self.pin, seen, UnixSeconds(self.unix_seconds()))
+            .map_err(|error| format!("manifest: {error}"))?;
+        self.seen.set(manifest.sequence);
+        self.announce_manifest(&manifest);
+        *self.site.borrow_mut() = Some(Site::new(manifest));
+        Ok(())
+    }
+
+    async fn manifest_bytes(&self) -> Result<Vec<u8>, HttpReason> {
+        let url = format!("{}/blackhole/v1/sites/{}/manifest", self.config.edge, self.pin.site_id());
+        let mut transfer = self.host.get(&url, 0, None, false).await?;
+        if transfer.status() != 200 {
+            return Err(format!("manifest: http-{}", transfer.status()));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = transfer.next().await? {
+            bytes.extend(chunk);
+            if bytes.len() > MAX_MANIFEST_BYTES {
+                return Err("manifest: too long".to_owned());
+            }
+        }
+        Ok(bytes)
+    }
+}
