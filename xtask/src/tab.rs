@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
 use crate::process::{cargo, run};
 use crate::steps::{Outcome, step};
@@ -34,25 +35,67 @@ pub(crate) fn build() -> Result<()> {
             profile,
         ]))?;
         let built = cargo_target().join(target).join(profile).join("web_peer.wasm");
-        let bound = directory().join("web_peer_bg.wasm");
+        let bound = directory().join("peer_bg.wasm");
         if modified(&bound) >= modified(&built) && bound.exists() {
             return Ok(Outcome::Already(size(&bound)?));
         }
         std::fs::create_dir_all(directory())?;
         let mut bind =
             crate::process::command(&wasm_bindgen.to_string_lossy(), &["--target", "web", "--no-typescript"]);
-        bind.arg("--remove-name-section").arg("--out-dir").arg(directory()).arg(&built);
+        bind.args(["--remove-name-section", "--out-name", "peer"])
+            .arg("--out-dir")
+            .arg(directory())
+            .arg(&built);
         run(&mut bind)?;
         Ok(Outcome::Done(size(&bound)?))
     })?;
     step("the tab's scripts", || {
         let copied = copy_changed(&root().join("web-peer/js"), &directory())?;
-        Ok(if copied == 0 {
-            Outcome::Already("unchanged".into())
-        } else {
-            Outcome::Done(format!("{copied} files"))
-        })
+        let loader_bytes = write_loader()?;
+        let loader = format!("loader {:.1} KB gzipped", loader_bytes as f64 / 1024.0);
+        Ok(if copied == 0 { Outcome::Already(loader) } else { Outcome::Done(loader) })
     })
+}
+
+/// Where the loader's source has the place for the hashes of all other files.
+const LOADER_FILES: &str = "/* @files */ {}";
+
+/// The loader with the hash of every other file, which it refuses otherwise: whoever serves the tab's files
+/// cannot alter them. Tells its size on the wire.
+fn write_loader() -> Result<usize> {
+    let mut hashes = Vec::new();
+    let mut names = std::fs::read_dir(directory())?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<Vec<_>>>()?;
+    names.sort();
+    // The publisher serves sw.js from its own origin, and nobody loads the loader by the loader.
+    names.retain(|name| {
+        (name.ends_with(".js") || name.ends_with(".wasm")) && name != "loader.js" && name != "sw.js"
+    });
+    for name in names {
+        let hash = Sha256::digest(std::fs::read(directory().join(&name))?);
+        hashes.push(format!("\"{name}\":\"sha256-{}\"", base64(&hash)));
+    }
+    let source = std::fs::read_to_string(root().join("web-peer/js/loader.js"))?;
+    ensure!(source.contains(LOADER_FILES), "web-peer/js/loader.js has no place for {LOADER_FILES}");
+    let loader = source.replace(LOADER_FILES, &format!("{{{}}}", hashes.join(",")));
+    std::fs::write(directory().join("loader.js"), &loader)?;
+    gzip_bytes(loader.as_bytes())
+}
+
+/// Base64 with padding (RFC 4648, section 4), as `integrity` attributes have it.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let letter = ALPHABET[(group >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { letter as char } else { '=' });
+        }
+    }
+    text
 }
 
 pub(crate) fn cargo_target() -> PathBuf {
@@ -85,4 +128,18 @@ pub(crate) fn copy_changed(from: &Path, to: &Path) -> Result<usize> {
 
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_is_as_the_specification_has_it() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
 }
