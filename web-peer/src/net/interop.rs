@@ -20,6 +20,8 @@ use super::{Config, Event, Network};
 
 const ECHO: StreamProtocol = StreamProtocol::new("/interop/echo/1.0.0");
 const PULL: StreamProtocol = StreamProtocol::new("/interop/pull/1.0.0");
+/// The supernode's own test protocol: a length, then as many bytes.
+const SOURCE: StreamProtocol = StreamProtocol::new("/source/1.0.0");
 /// What the tests transfer repeats with this period, which no range length divides: a piece in the
 /// wrong place changes the hash.
 const PERIOD_BYTES: usize = (1 << 20) - 1;
@@ -116,12 +118,44 @@ impl Tab {
 
     /// Sends text over a link of that kind and returns what comes back.
     pub async fn echo(&self, peer: String, kind: String, text: String) -> Result<String, JsError> {
-        let mut stream = open(&self.network, &peer, &kind, ECHO).await?;
-        stream.write_all(text.as_bytes()).await?;
-        stream.close().await?;
+        self.echo_on(peer, kind, ECHO.to_string(), text).await
+    }
+
+    /// The same by another name of the protocol. Writes and reads at once: whoever echoes as it
+    /// reads has no place for all of it.
+    #[wasm_bindgen(js_name = echoOn)]
+    pub async fn echo_on(
+        &self,
+        peer: String,
+        kind: String,
+        protocol: String,
+        text: String,
+    ) -> Result<String, JsError> {
+        let protocol = StreamProtocol::try_from_owned(protocol)?;
+        let (mut reader, mut writer) = open(&self.network, &peer, &kind, protocol).await?.split();
+        let write = async {
+            writer.write_all(text.as_bytes()).await?;
+            writer.close().await
+        };
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
+        futures::try_join!(write, reader.read_to_string(&mut answer))?;
         Ok(answer)
+    }
+
+    /// Reads `bytes` from a `/source/1.0.0`; returns the milliseconds it took.
+    pub async fn source(&self, peer: String, bytes: u32) -> Result<f64, JsError> {
+        let mut stream = open(&self.network, &peer, "webrtc-direct", SOURCE).await?;
+        let begun = Instant::now();
+        stream.write_all(&u64::from(bytes).to_be_bytes()).await?;
+        let mut buffer = vec![0; 128 * 1024];
+        let mut left = bytes as usize;
+        while left > 0 {
+            match stream.read(&mut buffer).await? {
+                0 => return Err(JsError::new("the source ended early")),
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(begun.elapsed().as_secs_f64() * 1_000.0)
     }
 
     /// Pulls `bytes` with at most `outstanding` asked for; pauses once for `pause_millis` halfway.
