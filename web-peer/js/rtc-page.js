@@ -227,8 +227,8 @@ class Connection {
       this.#say({ event: 'state', state });
     };
     rtc.ondatachannel = ({ channel }) => {
-      if (channel.label === 'init') return channel.close();
-      this.#hand(channel, true);
+      // Whoever made it closes it, and may wait to see that: closing it here would race with that.
+      if (channel.label !== 'init') this.#hand(channel, true);
     };
     return rtc;
   }
