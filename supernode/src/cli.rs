@@ -60,7 +60,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             let config: config::Config = runtime::load(&arguments.config)?;
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
-        Command::Publish(arguments) => publish::run(arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),
     }

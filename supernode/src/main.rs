@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod key;
 mod publish;
+mod script_tag;
 mod wire_up;
 
 use std::process::ExitCode;

@@ -26,7 +26,7 @@ use crate::config::Config;
 const KEY_FILE: &str = "node.key";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
 /// upload has at least this long between its blobs and its manifest.
-const GARBAGE_EVERY: Duration = Duration::from_secs(600);
+const GARBAGE_EVERY: Duration = Duration::from_secs(1800);
 
 /// Runs a node until it is interrupted.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
@@ -38,9 +38,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // Content.
     let meters = cdn::Meters::register(&mut registry);
     let cdn = {
-        let (config, data_dir) = (config.cdn, data_dir.path().to_owned());
-        tokio::task::spawn_blocking(move || Cdn::open(config, &data_dir, meters)).await??
+        let (config, data_dir, key) = (config.cdn, data_dir.path().to_owned(), key.clone());
+        tokio::task::spawn_blocking(move || Cdn::open(config, &data_dir, &key, meters)).await??
     };
+    let fresh = cdn.keep_fresh(&shutdown);
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
@@ -83,6 +84,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     if let Some(network) = network.and_then(Arc::into_inner) {
         network.shutdown().await;
+    }
+    for site in fresh {
+        site.await.context("keeping a site fresh ended in a panic")?;
     }
     garbage.await.context("the garbage collection ended in a panic")?;
     drop(data_dir);

@@ -9,19 +9,23 @@ use shared::{
 };
 use url::Url;
 
+use crate::origin::OriginLimits;
+
 /// The `[cdn]` section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Space for blobs in the data directory, in MiB.
     pub quota_mib: u64,
+    /// What an origin may cost us.
+    pub origin: OriginLimits,
     /// The sites to serve.
     pub sites: Vec<SiteConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { quota_mib: 10 * 1024, sites: Vec::new() }
+        Self { quota_mib: 10 * 1024, origin: OriginLimits::default(), sites: Vec::new() }
     }
 }
 
@@ -38,6 +42,9 @@ pub struct SiteConfig {
     /// Where to pull it from.
     #[serde(default, deserialize_with = "origin")]
     pub origin: Option<Url>,
+    /// The edge of another supernode that serves it, to serve it too. Not together with an origin.
+    #[serde(default, deserialize_with = "origin")]
+    pub mirror: Option<Url>,
     /// The file with the publisher's permission to sign for it, made by `blackhole publish --origin`.
     #[serde(default)]
     pub delegation: Option<PathBuf>,

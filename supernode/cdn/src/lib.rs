@@ -12,7 +12,10 @@
 
 mod config;
 mod meters;
+mod origin;
 pub mod publish;
+mod refresh;
+mod signer;
 mod site;
 mod store;
 pub mod swarm;
@@ -21,6 +24,7 @@ mod service;
 
 pub use config::{Config, SiteConfig};
 pub use meters::{Meters, SiteBytes, Source};
+pub use origin::OriginLimits;
 pub use service::{AcceptError, Accepted, Cdn, StartError};
 pub use site::{SiteStatus, StatusNote};
 pub use store::{

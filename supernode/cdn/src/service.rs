@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -14,15 +15,18 @@ use shared::{
         blob::BlobShape,
         manifest::{Manifest, ManifestError, Pin},
     },
-    identity::PublicKey,
+    identity::{Keypair, PublicKey},
     wire::cdn as wire,
 };
 
 use tokio::sync::Notify;
 
 use crate::{
-    config::Config,
+    config::{Config, SiteConfig},
     meters::Meters,
+    origin::Client,
+    refresh::Upstream,
+    signer::Signer,
     site::{InForce, Site, SiteStatus},
     store::{ImportError, Incoming, IndexError, OpenBlob, ReadError, Store, StoreError, Usage},
 };
@@ -40,6 +44,7 @@ struct Inner {
     store: Arc<Store>,
     sites: BTreeMap<SiteId, Arc<Site>>,
     meters: Meters,
+    client: Client,
     /// Which site to count a blob's bytes for.
     by_root: Mutex<BTreeMap<BlobRoot, SiteId>>,
     /// Told whenever what is held has changed.
@@ -110,13 +115,16 @@ impl Cdn {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn open(config: Config, data_dir: &std::path::Path, meters: Meters) -> Result<Self, StartError> {
+    pub fn open(config: Config, data_dir: &Path, key: &Keypair, meters: Meters) -> Result<Self, StartError> {
         let quota_bytes = config.quota_mib.saturating_mul(MIB);
         let store = Arc::new(Store::open(data_dir, quota_bytes)?);
         let mut sites = BTreeMap::new();
+        let client = Client::new(config.origin);
         for site in config.sites {
             let name = site.name.clone();
-            let site = Arc::new(Site::new(site.pin(), Some(site)));
+            let upstream =
+                upstream(key, &site).map_err(|reason| StartError::Site { name: name.clone(), reason })?;
+            let site = Arc::new(Site::new(site.pin(), Some(site), upstream));
             if sites.insert(site.id, site).is_some() {
                 return Err(StartError::Site { name, reason: "it is there twice; remove one".to_owned() });
             }
@@ -125,6 +133,7 @@ impl Cdn {
             store,
             sites,
             meters,
+            client,
             by_root: Mutex::default(),
             changed: Arc::default(),
             condemned: Mutex::default(),
@@ -136,6 +145,14 @@ impl Cdn {
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.inner.store
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.inner.sites.values()
     }
 
     /// What is counted.
@@ -165,11 +182,24 @@ impl Cdn {
         by_root.get(&root).and_then(|site| self.inner.sites.get(site)).map(|site| site.pin.site.as_str())
     }
 
-    /// Opens a blob. One that is found corrupt goes to quarantine.
+    /// The site that a blob is counted for.
+    pub(crate) fn site_of_blob(&self, root: BlobRoot) -> Option<Arc<Site>> {
+        let by_root = self.inner.by_root.lock().unwrap_or_else(PoisonError::into_inner);
+        by_root.get(&root).and_then(|site| self.inner.sites.get(site)).cloned()
+    }
+
+    /// Opens a blob. One that is found corrupt goes to quarantine; one that is lost or corrupt is fetched again
+    /// from where it came, if that can be.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn blob(&self, root: BlobRoot) -> Result<Arc<OpenBlob>, ReadError> {
+        let opened = self.open_blob(root).await;
+        let lost = matches!(opened, Err(ReadError::Absent(_) | ReadError::Corrupt { .. }));
+        if lost && self.heal(root).await { self.open_blob(root).await } else { opened }
+    }
+
+    async fn open_blob(&self, root: BlobRoot) -> Result<Arc<OpenBlob>, ReadError> {
         let store = Arc::clone(&self.inner.store);
         blocking(move || store.get(root)).await.unwrap_or_else(|source| Err(ReadError::Io { root, source }))
     }
@@ -264,7 +294,7 @@ impl Inner {
             let Some(pin) = pin else { continue };
             match Manifest::open(&signed, &pin, 0, unix_now()) {
                 Ok(manifest) => {
-                    let site = self.sites.entry(id).or_insert_with(|| Arc::new(Site::new(pin, None)));
+                    let site = self.sites.entry(id).or_insert_with(|| Arc::new(Site::new(pin, None, None)));
                     let site = Arc::clone(site);
                     self.put_in_force(&site, manifest, signed.into());
                 }
@@ -334,6 +364,19 @@ impl Inner {
         let freed = self.store.collect_garbage(&keep.copied().collect())?;
         *condemned = unnamed;
         Ok(freed)
+    }
+}
+
+/// Where a site comes from, by its configuration; a sentence where that cannot be.
+fn upstream(key: &Keypair, site: &SiteConfig) -> Result<Option<Upstream>, String> {
+    match (&site.origin, &site.mirror) {
+        (Some(_), Some(_)) => Err("it has an origin and a mirror; keep one".to_owned()),
+        (Some(origin), None) => {
+            let signer = Signer::load(key, &site.pin(), site.delegation.as_deref())?;
+            Ok(Some(Upstream::Origin(origin.clone(), signer)))
+        }
+        (None, Some(edge)) => Ok(Some(Upstream::Mirror(edge.clone()))),
+        (None, None) => Ok(None),
     }
 }
 

@@ -11,7 +11,7 @@ use shared::{
     cdn::manifest::{Manifest, Pin},
 };
 
-use crate::config::SiteConfig;
+use crate::{config::SiteConfig, refresh::Upstream};
 
 /// What the status page shows of a site's troubles; the oldest make way.
 const NOTES: usize = 32;
@@ -32,6 +32,10 @@ pub(crate) struct Site {
     pub(crate) pin: Pin,
     /// How it is configured; none where the operator imported it into the data directory.
     pub(crate) config: Option<SiteConfig>,
+    /// Where its content comes from; none where its publisher uploads it.
+    pub(crate) upstream: Option<Upstream>,
+    /// Held while the upstream is asked: a crowd that wants the same asks once.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -77,8 +81,9 @@ pub struct SiteStatus {
 }
 
 impl Site {
-    pub(crate) fn new(pin: Pin, config: Option<SiteConfig>) -> Self {
-        Self { id: pin.site_id(), pin, config, state: Mutex::default() }
+    pub(crate) fn new(pin: Pin, config: Option<SiteConfig>, upstream: Option<Upstream>) -> Self {
+        let looking = tokio::sync::Mutex::default();
+        Self { id: pin.site_id(), pin, config, upstream, looking, state: Mutex::default() }
     }
 
     pub(crate) fn in_force(&self) -> Option<InForce> {
@@ -123,7 +128,7 @@ impl Site {
         state.notes.push_back(StatusNote { at, subject: subject.to_owned(), problem, times });
     }
 
-    /// The origin was looked at; `good` lists what holds again.
+    /// The upstream was looked at with success.
     pub(crate) fn refreshed(&self, at: UnixSeconds) {
         self.state().refreshed = Some(at);
     }

@@ -2,9 +2,12 @@
 
 mod directory;
 mod into_store;
+mod upload;
 
+pub(crate) use directory::content_type;
 pub use directory::{Found, ScanError, scan};
 pub use into_store::{PublishError, into_store};
+pub use upload::{UploadError, upload};
 
 use std::collections::BTreeMap;
 

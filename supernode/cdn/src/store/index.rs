@@ -47,14 +47,14 @@ pub struct AssetRecord {
 }
 
 impl AssetRecord {
-    /// A record of an asset without validators.
-    pub fn new(asset: &Asset) -> Self {
+    /// A record of an asset and of the validators that its origin gave it.
+    pub fn new(asset: &Asset, etag: Option<String>, last_modified: Option<String>) -> Self {
         Self {
             root: asset.root.to_string(),
             size: asset.shape.size(),
             content_type: asset.content_type.clone(),
-            etag: None,
-            last_modified: None,
+            etag,
+            last_modified,
         }
     }
 

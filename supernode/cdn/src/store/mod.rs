@@ -27,6 +27,7 @@ use std::{
 
 use files::Layout;
 pub use incoming::{ImportError, Incoming};
+pub(crate) use index::{AssetRecord, SiteRecord};
 pub use index::{Index, IndexError};
 pub use reader::{OpenBlob, ReadError};
 use shared::base::BlobRoot;
