@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Upstream {
     /// The publisher's own server; we sign.
-    Origin(Url, Signer),
+    Origin(Url, Box<Signer>),
     /// Another supernode's edge; signed already.
     Mirror(Url),
 }

@@ -373,7 +373,7 @@ fn upstream(key: &Keypair, site: &SiteConfig) -> Result<Option<Upstream>, String
         (Some(_), Some(_)) => Err("it has an origin and a mirror; keep one".to_owned()),
         (Some(origin), None) => {
             let signer = Signer::load(key, &site.pin(), site.delegation.as_deref())?;
-            Ok(Some(Upstream::Origin(origin.clone(), signer)))
+            Ok(Some(Upstream::Origin(origin.clone(), Box::new(signer))))
         }
         (None, Some(edge)) => Ok(Some(Upstream::Mirror(edge.clone()))),
         (None, None) => Ok(None),

@@ -1,0 +1,58 @@
+//! As little of an HTTP client as shows what is on the wire.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+};
+
+use crate::process::PATIENCE;
+
+/// What came back. `whole` is false where the body is shorter than announced.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
+    ask(address, "GET", path, headers)
+}
+
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    let bytes = exchange(address, (request + "\r\n").as_bytes());
+    let end = bytes.windows(4).position(|at| at == b"\r\n\r\n").expect("an answer has a head");
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let header =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
+    let body = bytes[end + 4..].to_vec();
+    let announced = headers.get("content-length").and_then(|length| length.parse().ok());
+    let whole = method == "HEAD" || announced.is_none_or(|length: usize| length == body.len());
+    Answer { status, headers, body, whole }
+}
+
+/// Sends bytes, and reads until the other side closes.
+pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The other side may have heard enough before the end.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}

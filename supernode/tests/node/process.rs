@@ -1,0 +1,166 @@
+//! Starting the binary, and ending what was started.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use shared::{
+    cdn::manifest::{Manifest, Pin},
+    identity::PublicKey,
+};
+use tempfile::TempDir;
+
+use crate::http::get;
+
+/// What anything here may take on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `blackhole` with these arguments.
+pub(crate) fn blackhole(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blackhole"));
+    command.args(arguments).env("BLACKHOLE_LOG", "warn").stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end, which must be good.
+pub(crate) fn run(arguments: &[&str]) -> String {
+    let output = blackhole(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All that it said.
+pub(crate) fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A directory for one test, with a publisher's key.
+pub(crate) struct World {
+    directory: TempDir,
+    pub(crate) publisher: PublicKey,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("publisher.key");
+        let publisher = run(&["key", "new", key.to_str().unwrap()]).trim().parse().unwrap();
+        Self { directory, publisher }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes a file of a site.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// `blackhole publish` of a directory of this world, ready to run.
+    pub(crate) fn publish(&self, directory: &str, more: &[&str]) -> Command {
+        let (directory, key) = (self.text(directory), self.text("publisher.key"));
+        let mut command = blackhole(&["publish", &directory, "--key", &key, "--site", "site.example"]);
+        command.args(more);
+        command
+    }
+
+    /// What a page of the site pins.
+    pub(crate) fn pin(&self) -> Pin {
+        Pin { publisher: self.publisher.clone(), site: "site.example".to_owned(), min_delegation: 0 }
+    }
+
+    /// Starts a node with `cdn`, the text of its `[cdn]` sections.
+    pub(crate) fn node(&self, data_dir: &str, cdn: &str) -> Node {
+        let config = self.path(&format!("{data_dir}.toml"));
+        let data_dir = self.text(data_dir);
+        fs::write(
+            &config,
+            format!("[node]\ndata_dir = {data_dir:?}\n[edge]\nlisten = \"127.0.0.1:0\"\n{cdn}"),
+        )
+        .unwrap();
+        Node::start(&config)
+    }
+
+    /// The section of the site, with `more` lines.
+    pub(crate) fn site(&self, more: &str) -> String {
+        format!("[[cdn.sites]]\nname = \"site.example\"\npublisher = \"{}\"\n{more}\n", self.publisher)
+    }
+}
+
+/// A running node. Killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    pub(crate) edge: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) did: String,
+}
+
+impl Node {
+    fn start(config: &Path) -> Self {
+        let mut child = blackhole(&["node", "run", "--config", config.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("a node says when it is ready");
+        assert_eq!(ready["event"], "ready");
+        let said = |name: &str| ready[name].as_str().unwrap().to_owned();
+        let edge = said("edge");
+        let address = edge.trim_start_matches("http://").parse().unwrap();
+        Self { child, edge, address, did: said("did") }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> crate::http::Answer {
+        get(self.address, path, &[])
+    }
+
+    /// The manifest in force, believed.
+    pub(crate) fn manifest(&self, pin: &Pin) -> Option<Manifest> {
+        let answer = self.get(&format!("/blackhole/v1/sites/{}/manifest", pin.site_id()));
+        (answer.status == 200).then(|| Manifest::open(&answer.body, pin, 0, runtime::unix_now()).unwrap())
+    }
+
+    /// The bytes of an asset, through the manifest.
+    pub(crate) fn asset(&self, manifest: &Manifest, path: &str) -> crate::http::Answer {
+        let asset = &manifest.assets[&path.parse().unwrap()];
+        self.get(&format!("/blackhole/v1/blobs/{}", asset.root))
+    }
+
+    /// Asks until it is as wanted.
+    pub(crate) fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{}", self.get("/status").text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
