@@ -25,6 +25,9 @@ const BRIDGE_BYTES_MAX = 16 * 1024 * 1024;
 /** How often the worker hears what a live path's round trip is; windows follow it. */
 const PATH_INTERVAL_MS = 5_000;
 
+/** The same while nothing is known yet: a far path starts slowly until its windows know it. */
+const PATH_FIRST_INTERVAL_MS = 200;
+
 /** Remote candidates a connection may try: every real peer has fewer, each costs packets. */
 const CANDIDATES_MAX = 64;
 
@@ -128,7 +131,7 @@ class Connection {
   #turn = Promise.resolve();
   #closed = false;
   #candidates = 0;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pathTimer;
 
   /**
@@ -198,7 +201,7 @@ class Connection {
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#pathTimer);
+    clearTimeout(this.#pathTimer);
     const rtc = this.#rtc;
     this.#rtc = null;
     if (rtc === null) return;
@@ -255,10 +258,11 @@ class Connection {
     if (this.#pathTimer !== undefined) return;
     const report = async () => {
       const seconds = await roundTripSeconds(rtc).catch(() => undefined);
-      if (seconds !== undefined && !this.#closed) this.#say({ event: 'path', rttMillis: seconds * 1000 });
+      if (this.#closed) return;
+      if (seconds !== undefined) this.#say({ event: 'path', rttMillis: seconds * 1000 });
+      this.#pathTimer = setTimeout(report, seconds === undefined ? PATH_FIRST_INTERVAL_MS : PATH_INTERVAL_MS);
     };
-    this.#pathTimer = setInterval(report, PATH_INTERVAL_MS);
-    void report();
+    this.#pathTimer = setTimeout(report, 0);
   }
 
   /** @param {RTCDataChannel} channel @param {boolean} incoming */
