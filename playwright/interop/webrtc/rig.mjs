@@ -1,7 +1,7 @@
 // What the checks run in: the wasm, the pages, a relay, and Chromium.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -103,6 +103,11 @@ circuits_per_minute_and_peer = 0
     },
   };
 }
+
+/** Whether there is a `/webrtc-direct` listener to test against: one that is named, or one to build. */
+export const hasDirectListener = () =>
+  process.env.WEBRTC_DIRECT_LISTENER !== undefined ||
+  existsSync(join(root, 'supernode/net/examples/webrtc-direct-echo.rs'));
 
 /** Starts the `/webrtc-direct` listener with its test protocols. */
 export async function startDirectListener() {
