@@ -20,7 +20,7 @@ enum Command {
     #[command(subcommand)]
     Node(NodeCommand),
     /// Publish a site, or let a supernode publish it from its origin.
-    Publish(publish::Arguments),
+    Publish(Box<publish::Arguments>),
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),

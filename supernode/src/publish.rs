@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use cdn::{
     Store,
-    publish::{DAY_SECONDS, DEFAULT_DAYS, Statement, into_store, scan, upload},
+    publish::{DAY_SECONDS, DEFAULT_DAYS, Statement, into_store, loader, scan, upload},
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +22,7 @@ use runtime::{DataDir, unix_now};
 use shared::identity::{Delegation, PublicKey};
 use url::Url;
 
-use crate::script_tag::ScriptTag;
+use crate::script_tag::{ScriptTag, integrity};
 
 /// Publish a directory into nodes, or let a node publish an origin.
 #[derive(Debug, Args)]
@@ -66,19 +66,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Some(directory) = &arguments.directory else { bail!("give the directory with the built site") };
     let not_published = || format!("{} was not published", directory.display());
     let total = scan(directory)?.iter().map(|found| found.size).sum();
-    let edge = match &arguments.data_dir {
+    let (edge, integrity) = match &arguments.data_dir {
         Some(data_dir) => {
             put_into(data_dir, directory, &statement, total).with_context(not_published)?;
-            None
+            (None, None)
         }
         None => {
-            hand_to(&arguments.to, directory, &statement, total).with_context(not_published)?;
-            arguments.to.first()
+            let loader = hand_to(&arguments.to, directory, &statement, total).with_context(not_published)?;
+            (arguments.to.first(), loader.as_deref().map(integrity))
         }
     };
     eprintln!("Published {} as {} of {}.", directory.display(), statement.site, statement.key.public());
+    let publisher = statement.key.public();
     let tag =
-        ScriptTag { edge, publisher: &statement.key.public(), site: &statement.site, min_delegation: None };
+        ScriptTag { edge, publisher: &publisher, site: &statement.site, integrity, min_delegation: None };
     eprintln!("Paste this into the site's pages:\n");
     println!("{tag}");
     Ok(())
@@ -98,15 +99,27 @@ fn put_into(data_dir: &Path, directory: &Path, statement: &Statement, total: u64
     Ok(())
 }
 
-fn hand_to(edges: &[Url], directory: &Path, statement: &Statement, total: u64) -> anyhow::Result<()> {
+/// Hands the directory to each of the nodes; returns the loader of the first.
+fn hand_to(
+    edges: &[Url],
+    directory: &Path,
+    statement: &Statement,
+    total: u64,
+) -> anyhow::Result<Option<Vec<u8>>> {
     // Everything is hashed once, and sent to each node at most once.
     let bar = bar(total.saturating_mul(edges.len() as u64 + 1))?;
     let done = AtomicU64::new(0);
     let progress = |bytes: u64| bar.set_position(done.fetch_add(bytes, Ordering::Relaxed) + bytes);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(upload(edges, directory, statement, &progress))?;
+    let loader = runtime.block_on(async {
+        upload(edges, directory, statement, &progress).await?;
+        match edges.first() {
+            Some(edge) => loader(edge).await,
+            None => Ok(None),
+        }
+    })?;
     bar.finish_and_clear();
-    Ok(())
+    Ok(loader.map(|bytes| bytes.to_vec()))
 }
 
 /// Writes the delegation, and prints what the node's operator and the publisher need.
@@ -134,6 +147,7 @@ fn delegate_to(statement: &Statement, origin: &Url, delegate: &PublicKey, file: 
         edge: None,
         publisher: &delegation.publisher,
         site: &statement.site,
+        integrity: None,
         min_delegation: Some(delegation.serial),
     };
     eprintln!("Paste this into the site's pages, with the address of the node's edge:\n");

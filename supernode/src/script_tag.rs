@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use sha2::{Digest as _, Sha384};
 use shared::identity::PublicKey;
 use url::Url;
 
@@ -17,6 +18,8 @@ pub(crate) struct ScriptTag<'a> {
     pub(crate) publisher: &'a PublicKey,
     /// The site's name.
     pub(crate) site: &'a str,
+    /// Of the loader, so that the node cannot change it; none where it could not be asked.
+    pub(crate) integrity: Option<String>,
     /// Delegations of a lower serial are revoked.
     pub(crate) min_delegation: Option<u64>,
 }
@@ -24,18 +27,25 @@ pub(crate) struct ScriptTag<'a> {
 impl fmt::Display for ScriptTag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let edge = self.edge.map_or(EDGE_PLACEHOLDER, |edge| edge.as_str().trim_end_matches('/'));
-        write!(
-            f,
-            "<script async src=\"{edge}/blackhole/tab/loader.js\" crossorigin=\"anonymous\" \
-             data-publisher=\"{}\" data-site=\"{}\"",
-            self.publisher,
-            attribute(self.site)
-        )?;
+        write!(f, "<script async src=\"{edge}/blackhole/tab/loader.js\"")?;
+        if let Some(integrity) = &self.integrity {
+            write!(f, " integrity=\"{integrity}\"")?;
+        }
+        let (publisher, site) = (self.publisher, attribute(self.site));
+        write!(f, " crossorigin=\"anonymous\" data-publisher=\"{publisher}\" data-site=\"{site}\"")?;
         if let Some(serial) = self.min_delegation {
             write!(f, " data-min-delegation=\"{serial}\"")?;
         }
         f.write_str(" data-consent=\"ask\" data-sw=\"/blackhole-sw.js\"></script>")
     }
+}
+
+/// The integrity metadata of these bytes (W3C Subresource Integrity).
+pub(crate) fn integrity(bytes: &[u8]) -> String {
+    let hash = Sha384::digest(bytes);
+    // The first character names the base; what follows is plain Base64.
+    let text = multibase::encode(multibase::Base::Base64Pad, hash);
+    format!("sha384-{}", text.get(1..).unwrap_or_default())
 }
 
 fn attribute(text: &str) -> String {
@@ -52,10 +62,18 @@ mod tests {
     fn a_tag_names_the_edge_and_pins_the_publisher() {
         let publisher = Keypair::from_secret([1; 32]).public();
         let edge = Url::parse("https://edge.example/").unwrap();
-        let tag =
-            ScriptTag { edge: Some(&edge), publisher: &publisher, site: "a\"b", min_delegation: Some(7) };
+        let tag = ScriptTag {
+            edge: Some(&edge),
+            publisher: &publisher,
+            site: "a\"b",
+            integrity: Some(integrity(b"")),
+            min_delegation: Some(7),
+        };
         let text = tag.to_string();
         assert!(text.contains("src=\"https://edge.example/blackhole/tab/loader.js\""), "{text}");
+        // OpenSSL: `openssl dgst -sha384 -binary /dev/null | base64`.
+        let empty = "sha384-OLBgp1GsljhM2TJ+sbHjaiH9txEUvgdDTAzHv2P24donTt6/529l+9Ua0vFImLlb";
+        assert!(text.contains(&format!(" integrity=\"{empty}\" crossorigin")), "{text}");
         assert!(text.contains(&format!("data-publisher=\"{publisher}\"")), "{text}");
         assert!(text.contains("data-site=\"a&quot;b\" data-min-delegation=\"7\""), "{text}");
     }

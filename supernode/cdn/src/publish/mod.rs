@@ -7,7 +7,7 @@ mod upload;
 pub(crate) use directory::content_type;
 pub use directory::{Found, ScanError, scan};
 pub use into_store::{PublishError, into_store};
-pub use upload::{UploadError, upload};
+pub use upload::{UploadError, loader, upload};
 
 use std::collections::BTreeMap;
 

@@ -40,6 +40,8 @@ use super::{Found, ScanError, Statement, scan};
 const READ_BYTES: usize = 256 * 1024;
 /// A blob of 4 GiB at 10 Mbit/s takes an hour; what takes longer is stuck.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Many times what the loader should ever be.
+const LOADER_BYTES: usize = 1024 * 1024;
 /// A node's answer: at 70 bytes a blob, those of the largest manifest.
 const ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
@@ -127,6 +129,16 @@ pub async fn upload(
     Ok(())
 }
 
+/// The loader that the node at `edge` hands out; nothing where it has none.
+///
+/// # Errors
+/// [`UploadError::Unreachable`].
+pub async fn loader(edge: &Url) -> Result<Option<Bytes>, UploadError> {
+    let path = "/blackhole/tab/loader.js";
+    let (status, body) = ask(&hyper(), edge, Method::GET, path, empty(), 0, LOADER_BYTES).await?;
+    Ok((status == StatusCode::OK).then_some(body))
+}
+
 fn hash(
     directory: &Path,
     progress: &(dyn Fn(u64) + Sync),
@@ -156,8 +168,15 @@ fn hash(
     Ok((assets, files))
 }
 
+type HttpClient = Hyper<HttpsConnector<HttpConnector>, BoxBody<Bytes, io::Error>>;
+
+fn hyper() -> HttpClient {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    Hyper::builder(TokioExecutor::new()).build(connector)
+}
+
 struct Uploader {
-    hyper: Hyper<HttpsConnector<HttpConnector>, BoxBody<Bytes, io::Error>>,
+    hyper: HttpClient,
     pin: Pin,
     site: SiteId,
 }
@@ -165,16 +184,14 @@ struct Uploader {
 impl Uploader {
     fn new(statement: &Statement) -> Self {
         let pin = Pin { publisher: statement.key.public(), site: statement.site.clone(), min_delegation: 0 };
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-        let hyper = Hyper::builder(TokioExecutor::new()).build(connector);
-        Self { hyper, site: pin.site_id(), pin }
+        Self { hyper: hyper(), site: pin.site_id(), pin }
     }
 
     /// The sequence that the node has; 0 for none.
     async fn sequence_at(&self, edge: &Url) -> Result<u64, UploadError> {
         let path = format!("/blackhole/v1/sites/{}/manifest", self.site);
-        let (status, body) = self.ask(edge, Method::GET, &path, empty(), 0, MAX_MANIFEST_BYTES).await?;
+        let (status, body) =
+            ask(&self.hyper, edge, Method::GET, &path, empty(), 0, MAX_MANIFEST_BYTES).await?;
         let manifest = (status == StatusCode::OK).then(|| Manifest::open(&body, &self.pin, 0, unix_now()));
         Ok(manifest.and_then(Result::ok).map_or(0, |manifest| manifest.sequence))
     }
@@ -213,42 +230,40 @@ impl Uploader {
         body: BoxBody<Bytes, io::Error>,
         length: u64,
     ) -> Result<Answer, UploadError> {
-        let (status, body) = self.ask(edge, Method::PUT, path, body, length, ANSWER_BYTES).await?;
+        let (status, body) = ask(&self.hyper, edge, Method::PUT, path, body, length, ANSWER_BYTES).await?;
         let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(answer);
         }
         Err(UploadError::Refused { edge: edge.to_string(), status: status.as_u16(), reason: answer.detail })
     }
+}
 
-    async fn ask(
-        &self,
-        edge: &Url,
-        method: Method,
-        path: &str,
-        body: BoxBody<Bytes, io::Error>,
-        length: u64,
-        answer_max: usize,
-    ) -> Result<(StatusCode, Bytes), UploadError> {
-        let unreachable = |reason: &dyn ToString| UploadError::Unreachable {
-            edge: edge.to_string(),
-            reason: reason.to_string(),
-        };
-        let url = edge.join(path).map_err(|error| unreachable(&error))?;
-        let request = Request::builder().method(method).uri(url.as_str());
-        let request =
-            request.header(header::CONTENT_LENGTH, length).body(body).map_err(|error| unreachable(&error))?;
-        let asked = async {
-            let response = self.hyper.request(request).await;
-            let response = response.map_err(|error| unreachable(&crate::origin::chain(&error)))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), answer_max).collect().await;
-            Ok((status, body.map_err(|error| unreachable(&error))?.to_bytes()))
-        };
-        tokio::time::timeout(REQUEST_TIMEOUT, asked)
-            .await
-            .map_err(|_| unreachable(&"it took over an hour"))?
-    }
+async fn ask(
+    hyper: &HttpClient,
+    edge: &Url,
+    method: Method,
+    path: &str,
+    body: BoxBody<Bytes, io::Error>,
+    length: u64,
+    answer_max: usize,
+) -> Result<(StatusCode, Bytes), UploadError> {
+    let unreachable = |reason: &dyn ToString| UploadError::Unreachable {
+        edge: edge.to_string(),
+        reason: reason.to_string(),
+    };
+    let url = edge.join(path).map_err(|error| unreachable(&error))?;
+    let request = Request::builder().method(method).uri(url.as_str());
+    let request =
+        request.header(header::CONTENT_LENGTH, length).body(body).map_err(|error| unreachable(&error))?;
+    let asked = async {
+        let response = hyper.request(request).await;
+        let response = response.map_err(|error| unreachable(&crate::origin::chain(&error)))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), answer_max).collect().await;
+        Ok((status, body.map_err(|error| unreachable(&error))?.to_bytes()))
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT, asked).await.map_err(|_| unreachable(&"it took over an hour"))?
 }
 
 fn empty() -> BoxBody<Bytes, io::Error> {
