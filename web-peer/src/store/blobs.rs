@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use shared::base::BlobRoot;
 use shared::cdn::blob::{BlobHashes, BlobShape, VerifyError};
+use shared::cdn::part::Piece;
 
-use super::Piece;
 use super::disk::{Disk, DiskError, SLOT_BYTES};
 use super::eviction::worth;
 use super::journal::{Record, records};
@@ -48,6 +48,8 @@ pub struct Blobs<D> {
     next_number: u32,
     pending: Vec<u8>,
     journal_bytes: usize,
+    /// Evicted since somebody last asked; what is offered to others must follow what is here.
+    evicted: Vec<BlobRoot>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl<D: Disk> Blobs<D> {
             next_number: 0,
             pending: Vec::new(),
             journal_bytes: journal.len(),
+            evicted: Vec::new(),
         };
         blobs.replay(journal);
         blobs
@@ -208,8 +211,14 @@ impl<D: Disk> Blobs<D> {
     pub fn evict(&mut self, root: BlobRoot) {
         if let Some(entry) = self.entries.remove(&root) {
             self.free.extend(entry.slots.values());
+            self.evicted.push(root);
             self.record(Record::Gone { number: entry.number });
         }
+    }
+
+    /// The blobs that were evicted since the last call.
+    pub fn take_evicted(&mut self) -> Vec<BlobRoot> {
+        std::mem::take(&mut self.evicted)
     }
 
     /// Allows no more than what is in use now: the browser's quota turned out to be smaller than ours.

@@ -3,8 +3,7 @@
 //! A reader stops at the first record that is torn, rotten or unknown; what was before it counts.
 
 use shared::base::BlobRoot;
-
-use super::Piece;
+use shared::cdn::part::Piece;
 
 /// Enough to notice a torn or rotten record; an attacker who writes here has won already, and what the
 /// journal claims is verified by hash anyway.

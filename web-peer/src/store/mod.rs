@@ -19,14 +19,3 @@ mod journal;
 
 pub use blobs::{Blobs, PutError};
 pub use disk::{Disk, DiskError, MemoryDisk, SLOT_BYTES};
-
-/// What of a blob can be verified alone. Each fits a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Piece {
-    /// The hashes of all hash pages.
-    Top,
-    /// A page of group hashes.
-    Page(u32),
-    /// A group of payload.
-    Group(u32),
-}

@@ -4,31 +4,27 @@
 //! ends early or never ends costs at most one group more than what was good.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use shared::base::BlobRoot;
+use shared::base::{BlobRoot, EffectId};
 use shared::cdn::blob::BlobShape;
+use shared::cdn::part::Piece;
+use shared::peer::HttpSource;
 
 use super::Tab;
 use super::host::{HttpReason, Transfer};
-use crate::store::{Piece, PutError};
+use crate::store::PutError;
 
 /// Bytes before the wanted ones that are read and dropped where a server ignores ranges; more than this
 /// costs more than asking elsewhere.
 const SKIP_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A plain HTTP source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Edge,
-    Origin,
-}
-
 impl Tab {
     /// The address of a blob at a source.
-    fn url(&self, source: Source, root: BlobRoot) -> Option<String> {
+    fn url(&self, source: HttpSource, root: BlobRoot) -> Option<String> {
         match source {
-            Source::Edge => Some(format!("{}/blackhole/v1/blobs/{root}", self.config.edge)),
-            Source::Origin => {
+            HttpSource::Edge => Some(format!("{}/blackhole/v1/blobs/{root}", self.config.edge)),
+            HttpSource::Origin => {
                 let site = self.site.borrow();
                 let path = site.as_ref()?.path_of(root)?;
                 Some(format!("{}{path}", self.config.origin))
@@ -37,7 +33,12 @@ impl Tab {
     }
 
     /// Fetches a hash page or the top; only an edge has them.
-    pub(super) async fn fetch_hashes(&self, root: BlobRoot, piece: Piece) -> Result<(), HttpReason> {
+    pub(super) async fn fetch_hashes(
+        self: &Rc<Self>,
+        effect: EffectId,
+        root: BlobRoot,
+        piece: Piece,
+    ) -> Result<(), HttpReason> {
         let edge = &self.config.edge;
         let url = match piece {
             Piece::Top => format!("{edge}/blackhole/v1/blobs/{root}/hashes/top"),
@@ -53,26 +54,24 @@ impl Tab {
                 return Err("edge-oversize".to_owned());
             }
         }
-        self.count(Source::Edge, bytes.len());
-        self.put(root, piece, &bytes)
+        self.count(HttpSource::Edge, bytes.len());
+        self.take_http(effect, root, piece, &bytes)
     }
 
-    /// Fetches neighbouring groups; `on_group` hears of each that is stored.
+    /// Fetches neighbouring groups. Reading goes on only when the hashes that judge them are here.
     pub(super) async fn fetch_groups(
-        &self,
-        source: Source,
+        self: &Rc<Self>,
+        effect: EffectId,
+        source: HttpSource,
         root: BlobRoot,
         shape: BlobShape,
         groups: Range<u32>,
-        mut on_group: impl FnMut(u32),
     ) -> Result<(), HttpReason> {
         let url = self.url(source, root).ok_or_else(|| "not-in-manifest".to_owned())?;
         let range = shape.groups_bytes(&groups);
         if range.is_empty() {
             // Nothing to transfer: the empty blob's one group.
-            self.put(root, Piece::Group(groups.start), &[])?;
-            on_group(groups.start);
-            return Ok(());
+            return self.take_http(effect, root, Piece::Group(groups.start), &[]);
         }
         let whole = range.start == 0 && range.end == shape.size();
         let end = if whole { None } else { Some(range.end) };
@@ -92,8 +91,8 @@ impl Tab {
                 let length = shape.group_bytes(group).map_or(0, |range| range.end - range.start);
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let Some(bytes) = gathered.get(taken..taken + length) else { break };
-                self.put(root, Piece::Group(group), bytes)?;
-                on_group(group);
+                self.hashes_for(root, group).await?;
+                self.take_http(effect, root, Piece::Group(group), bytes)?;
                 taken += length;
                 group += 1;
             }
@@ -102,35 +101,30 @@ impl Tab {
         Ok(())
     }
 
-    /// Judges and stores, or says by name why not.
-    pub(super) fn put(&self, root: BlobRoot, piece: Piece, bytes: &[u8]) -> Result<(), HttpReason> {
+    /// Judges and stores; whoever waits for the blob looks again.
+    pub(super) fn put(&self, root: BlobRoot, piece: Piece, bytes: &[u8]) -> Result<(), PutError> {
+        let held = matches!(piece, Piece::Group(group) if self.blobs.borrow().has_group(root, group));
         let put = self.blobs.borrow_mut().put(root, piece, bytes, self.unix_seconds());
-        match put {
-            Ok(()) => {
-                self.wake(root);
-                Ok(())
-            }
-            Err(error) => {
-                if let PutError::Disk(error) = &error {
-                    self.handle_disk_error(error);
-                }
-                if matches!(error, PutError::Verify(_)) {
-                    #[expect(clippy::cast_precision_loss, reason = "a count for people")]
-                    let wasted = bytes.len() as f64;
-                    self.status.borrow_mut().bytes.wasted += wasted;
-                }
-                Err(reason_of(&error).to_owned())
-            }
+        if held || matches!(put, Err(PutError::Verify(_))) {
+            #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+            let wasted = bytes.len() as f64;
+            self.status.borrow_mut().bytes.wasted += wasted;
         }
+        match &put {
+            Ok(()) => self.wake(root),
+            Err(PutError::Disk(error)) => self.handle_disk_error(error),
+            Err(_) => {}
+        }
+        put
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]
-    fn count(&self, source: Source, bytes: usize) {
+    fn count(&self, source: HttpSource, bytes: usize) {
         let mut status = self.status.borrow_mut();
         status.bytes.http += bytes as f64;
         match source {
-            Source::Edge => status.bytes.edge += bytes as f64,
-            Source::Origin => status.bytes.origin += bytes as f64,
+            HttpSource::Edge => status.bytes.edge += bytes as f64,
+            HttpSource::Origin => status.bytes.origin += bytes as f64,
         }
     }
 }

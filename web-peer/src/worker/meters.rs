@@ -10,14 +10,17 @@ const REASONS_MAX: usize = 32;
 /// Bytes by where they came from.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Bytes {
-    /// Edge and origin together.
+    /// Infrastructure: edge and origin together.
     pub(super) http: f64,
+    /// From the supernode, by HTTP or over a link.
     pub(super) edge: f64,
     pub(super) origin: f64,
     /// Verified, from other tabs.
     pub(super) peers: f64,
     /// Given to the page from what was here.
     pub(super) cache: f64,
+    /// The part of `edge` that came over a link.
+    pub(super) supernode: f64,
     /// Given to other tabs.
     pub(super) uploaded: f64,
     /// Received from anyone and thrown away, because it did not verify or was here already.

@@ -1,9 +1,9 @@
 //! The peer in its dedicated worker: what the page, the service worker and the network meet in.
 //!
 //! ```text
-//!   page ──── answer(path, port) ───► request ──► obtain ──► http (edge, origin)
-//!   service worker ─┘                    ▲                       │ judged, stored
-//!                                        └────── store ◄─────────┘
+//!   page ──── answer(path, port) ───► request ──► swarm (the core) ──► http, links
+//!   service worker ─┘                    ▲                                  │ judged
+//!                                        └──────────── store ◄──────────────┘
 //! ```
 //!
 //! Promises: no byte leaves that was not verified against the publisher's manifest; every failure has a
@@ -17,6 +17,7 @@ mod obtain;
 mod request;
 mod seed;
 mod site;
+mod swarm;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use config::{Config, whole};
 use host::Host;
 use meters::Status;
 use site::Site;
+use swarm::{Swarm, find_supernode};
 
 /// Without a disk: what a visitor will not miss.
 const MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -48,6 +50,7 @@ struct Tab {
     site: RefCell<Option<Site>>,
     seen: Cell<u64>,
     status: RefCell<Status>,
+    swarm: Swarm,
     /// Tasks that wait for something of a blob to change.
     waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
 }
@@ -62,13 +65,24 @@ impl TabPeer {
     ///
     /// # Errors
     /// A named reason; the page does without a peer then.
-    pub async fn start(host: Host, config: JsValue, _rtc_port: MessagePort) -> Result<TabPeer, JsValue> {
+    pub async fn start(host: Host, config: JsValue, rtc_port: MessagePort) -> Result<TabPeer, JsValue> {
         let config: Config =
             serde_wasm_bindgen::from_value(config).map_err(|error| format!("config: {error}"))?;
         let pin = config.pin()?;
-        let keypair = Keypair::from_secret(host.kept_secret(fresh_secret()?));
-        let tab = Rc::new(Tab::new(host, config, pin, &keypair));
+        let keypair = Keypair::from_secret(host.kept_secret(random()?));
+        let supernode = find_supernode(&host, &config.edge).await;
+        let swarm = Swarm::new(
+            &keypair,
+            random()?,
+            supernode.as_ref().ok().map(|supernode| supernode.key.clone()),
+            whole(config.upload_bytes),
+        );
+        let tab = Rc::new(Tab::new(host, config, pin, &keypair, swarm));
         tab.refresh_manifest().await?;
+        let joined = supernode.and_then(|supernode| tab.join_network(&keypair, rtc_port, supernode));
+        if let Err(reason) = joined {
+            tab.note(&reason);
+        }
         Ok(Self(tab))
     }
 
@@ -127,7 +141,7 @@ impl TabPeer {
 }
 
 impl Tab {
-    fn new(host: Host, config: Config, pin: Pin, keypair: &Keypair) -> Self {
+    fn new(host: Host, config: Config, pin: Pin, keypair: &Keypair, swarm: Swarm) -> Self {
         let cache_bytes = whole(config.cache_bytes);
         let opened = host.opened_disk();
         let leader = opened.is_some();
@@ -144,9 +158,15 @@ impl Tab {
             pin,
             blobs: RefCell::new(Blobs::open(disk, &journal, slots)),
             site: RefCell::default(),
+            swarm,
             status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
             waiting: RefCell::default(),
         }
+    }
+
+    /// Announces a blob of which pieces may come.
+    fn announce_blob(&self, root: BlobRoot, shape: BlobShape) {
+        self.blobs.borrow_mut().begin(root, shape, self.unix_seconds());
     }
 
     /// Announces a blob that somebody asked for, and keeps it from eviction.
@@ -202,6 +222,8 @@ impl Tab {
             status.site.clone_from(&site.manifest.site);
             status.sequence = site.manifest.sequence as f64;
         }
+        status.peers = u32::try_from(self.swarm.tabs()).unwrap_or(u32::MAX);
+        status.supernodes = u32::try_from(self.swarm.supernodes()).unwrap_or(u32::MAX);
         status.stored_bytes = blobs.used_bytes() as f64;
         status.complete =
             u32::try_from(blobs.roots().filter(|(root, _)| blobs.is_complete(*root)).count()).unwrap_or(0);
@@ -213,8 +235,8 @@ impl Tab {
     }
 }
 
-fn fresh_secret() -> Result<[u8; 32], JsValue> {
-    let mut secret = [0; 32];
-    getrandom03::fill(&mut secret).map_err(|error| format!("no randomness: {error}"))?;
-    Ok(secret)
+fn random() -> Result<[u8; 32], JsValue> {
+    let mut bytes = [0; 32];
+    getrandom03::fill(&mut bytes).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(bytes)
 }

@@ -16,12 +16,12 @@ use js_sys::{Object, Reflect, Uint8Array};
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::Asset;
+use shared::cdn::part::Piece;
 use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, MessagePort};
 
 use super::Tab;
 use super::config::whole;
-use crate::store::Piece;
 
 /// 256 KiB: larger chunks gain little, and this much is copied between contexts at a time.
 const CHUNK_GROUPS: u32 = 16;
@@ -98,11 +98,11 @@ impl Asker {
         let _pinned = Pinned { tab: tab.clone(), root };
         tab.count_cached(root, shape, &range);
         self.head(asset, &range);
-        let job = tab.obtain(root, shape, &range);
+        let job = tab.obtain(root, shape, &range, &asset.content_type);
         let mut next = range.start;
         while next < range.end {
             if self.cancelled.get() {
-                job.cancel();
+                tab.give_up(&job);
                 return Ok(());
             }
             if self.credit.get() > 0

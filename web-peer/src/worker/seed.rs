@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use shared::cdn::blob::{BlobHasher, HashTree};
+use shared::cdn::part::Piece;
 
 use super::Tab;
 use super::host::HttpReason;
-use crate::store::Piece;
+use super::http::reason_of;
+use crate::store::PutError;
 
 /// Larger ones are not re-read: hashing needs them whole in memory.
 const SEED_BYTES_MAX: u64 = 48 * 1024 * 1024;
@@ -38,11 +40,13 @@ impl Tab {
         if tree.root() != asset.root {
             return Err("differs-from-manifest".to_owned());
         }
-        self.keep_whole(&tree, &bytes)?;
+        self.keep_whole(&tree, &bytes).map_err(|error| reason_of(&error).to_owned())?;
+        self.introduce_blob(tree.root(), tree.shape());
+        self.forget_evicted();
         Ok(true)
     }
 
-    fn keep_whole(&self, tree: &HashTree, bytes: &[u8]) -> Result<(), HttpReason> {
+    fn keep_whole(self: &Rc<Self>, tree: &HashTree, bytes: &[u8]) -> Result<(), PutError> {
         let (root, shape) = (tree.root(), tree.shape());
         self.blobs.borrow_mut().begin(root, shape, self.unix_seconds());
         if let Some(top) = tree.top() {

@@ -1,6 +1,7 @@
 //! The site's manifest: fetched from the edge, believed only by the page's pin.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use shared::base::{BlobRoot, UnixSeconds};
 use shared::cdn::manifest::{Asset, MAX_MANIFEST_BYTES, Manifest, SitePath};
@@ -33,13 +34,17 @@ impl Site {
 
 impl Tab {
     /// Fetches the manifest and believes it, if it is this site's and not older than what was seen.
-    pub(super) async fn refresh_manifest(&self) -> Result<(), HttpReason> {
+    pub(super) async fn refresh_manifest(self: &Rc<Self>) -> Result<(), HttpReason> {
         let bytes = self.manifest_bytes().await?;
         let seen = self.seen.get();
         let manifest = Manifest::open(&bytes, &self.pin, seen, UnixSeconds(self.unix_seconds()))
             .map_err(|error| format!("manifest: {error}"))?;
+        if self.site.borrow().as_ref().is_some_and(|site| site.manifest == manifest) {
+            return Ok(());
+        }
         self.seen.set(manifest.sequence);
         self.announce_manifest(&manifest);
+        self.introduce(&manifest);
         *self.site.borrow_mut() = Some(Site::new(manifest));
         Ok(())
     }

@@ -1,0 +1,194 @@
+//! Reaching others: the supernode first, through it everyone else.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures_timer::Delay;
+use libp2p_core::Multiaddr;
+use libp2p_core::multiaddr::Protocol;
+use serde::Deserialize;
+use shared::cdn::bulk::PROTOCOL;
+use shared::identity::{Keypair, PublicKey};
+use wasm_bindgen::prelude::*;
+use web_sys::MessagePort;
+
+use super::super::Tab;
+use super::super::host::Host;
+use crate::net::{Config, Event, Events, Network};
+
+/// Between attempts to reach the supernode: doubled at each failure, to spare one that has just come back.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+const RETRY_MAX: Duration = Duration::from_secs(120);
+/// How often a supernode is looked for that we should be linked to.
+const WATCH: Duration = Duration::from_secs(5);
+/// What a supernode says of itself.
+const PEER_BYTES_MAX: usize = 16 * 1024;
+
+/// A supernode as its edge describes it.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Supernode {
+    pub(in super::super) key: PublicKey,
+    addresses: Vec<Multiaddr>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    peer_id: String,
+    addresses: Vec<String>,
+}
+
+/// Asks the edge whom to dial.
+///
+/// Errors are named reasons: without a supernode there is no swarm, and plain HTTP remains.
+pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<Supernode, String> {
+    let mut transfer = host.get(&format!("{edge}/blackhole/v1/peer"), 0, None, false).await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = transfer.next().await? {
+        bytes.extend(chunk);
+        if bytes.len() > PEER_BYTES_MAX {
+            return Err("supernode: too long an answer".to_owned());
+        }
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "supernode: no text".to_owned())?;
+    let parsed = js_sys::JSON::parse(&text).map_err(|_| "supernode: no JSON".to_owned())?;
+    let described: Described =
+        serde_wasm_bindgen::from_value(parsed).map_err(|error| format!("supernode: {error}"))?;
+    let key = described.peer_id.parse::<PublicKey>().map_err(|error| format!("supernode: {error}"))?;
+    let secure = is_secure_page();
+    let addresses = described.addresses.iter().filter_map(|address| address.parse().ok());
+    let mut addresses: Vec<Multiaddr> = addresses.filter(|address| is_dialable(address, secure)).collect();
+    // WebSocket costs the supernode an eighth of what WebRTC does.
+    addresses.sort_by_key(|address| links::LinkKind::of_address(address));
+    if addresses.is_empty() {
+        return Err("supernode: no address that a browser can dial".to_owned());
+    }
+    Ok(Supernode { key, addresses })
+}
+
+impl Tab {
+    /// Joins the network, and stays linked to the supernode for as long as the tab lives.
+    pub(in super::super) fn join_network(
+        self: &Rc<Self>,
+        keypair: &Keypair,
+        rtc_port: MessagePort,
+        supernode: Supernode,
+    ) -> Result<(), String> {
+        let config = Config { protocols: vec![links::StreamProtocol::new(PROTOCOL)], ..Config::default() };
+        let (network, links, events) =
+            Network::start(&keypair.to_libp2p(), rtc_port, config).map_err(|error| error.to_string())?;
+        *self.swarm.network.borrow_mut() = Some(network.clone());
+        wasm_bindgen_futures::spawn_local(self.clone().follow_links(links));
+        wasm_bindgen_futures::spawn_local(self.clone().follow_network(events));
+        wasm_bindgen_futures::spawn_local(self.clone().stay_linked(network, supernode));
+        Ok(())
+    }
+
+    pub(super) fn dial(self: &Rc<Self>, peer: PublicKey, addresses: Vec<Vec<u8>>) {
+        let addresses = addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok());
+        let secure = is_secure_page();
+        let addresses = addresses.filter(|address| is_dialable(address, secure)).collect::<Vec<_>>();
+        let network = self.swarm.network.borrow().clone();
+        let tab = self.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            let dialled = match network {
+                Some(network) if !addresses.is_empty() => {
+                    let dialled = network.dial(peer.to_peer_id(), addresses).await;
+                    dialled.map_err(|error| format!("dial: {}", error.reason))
+                }
+                _ => Err("dial: no address".to_owned()),
+            };
+            if let Err(reason) = dialled {
+                tab.note(&reason);
+                tab.drive(|core, now| core.handle_dial_failed(now, &peer));
+            }
+        });
+    }
+
+    async fn stay_linked(self: Rc<Self>, network: Network, supernode: Supernode) {
+        let peer = supernode.key.to_peer_id();
+        let mut retry = RETRY_MIN;
+        loop {
+            if network.links().best(&peer).is_some() {
+                Delay::new(WATCH).await;
+                continue;
+            }
+            match network.dial(peer, supernode.addresses.clone()).await {
+                Ok(()) => {
+                    retry = RETRY_MIN;
+                    self.listen_at(&network, &supernode).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the supernode cannot be reached");
+                    self.note(&format!("supernode: {}", error.reason));
+                }
+            }
+            Delay::new(retry).await;
+            retry = (retry * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// A reservation with the supernode: other tabs reach us through it.
+    async fn listen_at(&self, network: &Network, supernode: &Supernode) {
+        let peer = supernode.key.to_peer_id();
+        let links = network.links().links_of(&peer);
+        let Some(link) = links.first() else { return };
+        let mut relay: Multiaddr =
+            link.address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
+        relay.push(Protocol::P2p(peer));
+        if let Err(error) = network.listen_via(relay).await {
+            self.note(&format!("relay: {error}"));
+        }
+    }
+
+    async fn follow_network(self: Rc<Self>, mut events: Events) {
+        let mut reachable = Vec::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Reachable(address) if !reachable.contains(&address) => reachable.push(address),
+                Event::Unreachable(address) => reachable.retain(|known| *known != address),
+                Event::ReservationLost { relay, reason } => {
+                    tracing::debug!(%reason, "a reservation ended");
+                    let tab = self.clone();
+                    wasm_bindgen_futures::spawn_local(async move {
+                        Delay::new(RETRY_MIN * 5).await;
+                        let network = tab.swarm.network.borrow().clone();
+                        if let Some(network) = network {
+                            let _ = network.listen_via(relay).await;
+                        }
+                    });
+                    continue;
+                }
+                _ => continue,
+            }
+            let addresses = reachable.iter().map(Multiaddr::to_vec).collect();
+            self.drive(|peer, now| peer.set_addresses(now, addresses));
+        }
+    }
+}
+
+/// Whether a tab has the means: secure pages may not open plain sockets except to their own machine.
+fn is_dialable(address: &Multiaddr, secure_page: bool) -> bool {
+    use links::LinkKind::{WebRtc, WebRtcDirect, WebSocket};
+    match links::LinkKind::of_address(address) {
+        WebRtc | WebRtcDirect => true,
+        WebSocket => {
+            let tls = address.iter().any(|part| matches!(part, Protocol::Wss(_) | Protocol::Tls));
+            tls || !secure_page || is_loopback(address)
+        }
+        _ => false,
+    }
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
+fn is_secure_page() -> bool {
+    let location = js_sys::Reflect::get(&js_sys::global(), &JsValue::from_str("origin"));
+    location.ok().and_then(|origin| origin.as_string()).is_some_and(|origin| origin.starts_with("https:"))
+}
