@@ -5,12 +5,10 @@
  * here is done again by the browser.
  */
 
-/** Longer ones are streamed by the browser itself: an address for an element needs all bytes first. */
-const LAZY_BYTES_HINT = 'data-bh-src';
+/** Where a page names what the browser is not to load by itself. */
+const LAZY = 'data-bh-src';
 /** How far below the fold a picture begins to load. */
 const LAZY_MARGIN = '600px';
-/** No first bytes by then: the browser fetches too, and the first wins. */
-const HEDGE_MILLIS = 400;
 /** Of what a page has loaded, taken up at most; each costs reading and hashing. */
 const SEED_FILES_MAX = 200;
 
@@ -18,44 +16,6 @@ const SEED_FILES_MAX = 200;
 export function hook(page) {
   const undo = [hookFetch(page), hookXhr(page), hookLazyMedia(page)];
   return () => undo.forEach((step) => step());
-}
-
-/** First bytes from the peer within the bound, or the plain network; the first wins. */
-function hedged(/** @type {any} */ page, /** @type {string} */ path, /** @type {AbortSignal | null} */ signal, /** @type {() => Promise<Response>} */ plain) {
-  const abort = new AbortController();
-  const stop = () => abort.abort(signal?.reason);
-  signal?.addEventListener('abort', stop);
-  return new Promise((resolve, reject) => {
-    let decided = false;
-    /** @type {Promise<void> | null} */
-    let network = null;
-    const useNetwork = () => {
-      network ??= plain().then(
-        (response) => {
-          if (decided) return void response.body?.cancel();
-          decided = true;
-          abort.abort();
-          resolve(response);
-        },
-        (error) => {
-          if (!decided) reject(error);
-        },
-      );
-    };
-    const timer = setTimeout(useNetwork, HEDGE_MILLIS);
-    page.serve(path, abort.signal).then(
-      (/** @type {Response} */ response) => {
-        clearTimeout(timer);
-        if (decided) return;
-        decided = true;
-        resolve(response);
-      },
-      () => {
-        clearTimeout(timer);
-        if (!decided) useNetwork();
-      },
-    );
-  }).finally(() => signal?.removeEventListener('abort', stop));
 }
 
 /** @param {any} page */
@@ -76,7 +36,7 @@ function hookFetch(page) {
         (options.cache ?? 'default') === 'default' &&
         !options.integrity &&
         !new Headers(options.headers).has('range');
-      if (ordinary && page.has(url)) return hedged(page, url.pathname, options.signal ?? null, plain);
+      if (ordinary && page.has(url)) return page.hedged(url.pathname, options.signal, plain);
     } catch {
       // The browser will say what is wrong with these arguments.
     }
@@ -125,7 +85,7 @@ function hookXhr(page) {
       if (!active || !request?.usual || !page.has(request.url) || this.timeout !== 0) return plain();
       const controller = (request.abort = new AbortController());
       const finish = async () => {
-        const response = await page.serve(request.url.pathname, controller.signal);
+        const response = await page.hedged(request.url.pathname, controller.signal, () => page.nativeFetch.call(window, request.url));
         const address = URL.createObjectURL(await response.blob());
         if (controller.signal.aborted) return URL.revokeObjectURL(address);
         this.addEventListener('loadend', () => URL.revokeObjectURL(address), { once: true });
@@ -155,12 +115,12 @@ function hookLazyMedia(page) {
   /** @type {Set<string>} */
   const addresses = new Set();
   const load = async (/** @type {any} */ element) => {
-    const source = element.getAttribute(LAZY_BYTES_HINT);
-    element.removeAttribute(LAZY_BYTES_HINT);
+    const source = element.getAttribute(LAZY);
+    element.removeAttribute(LAZY);
     const url = new URL(source, location.href);
     if (!page.has(url)) return void (element.src = source);
     try {
-      const response = await hedged(page, url.pathname, null, () => page.nativeFetch.call(window, url));
+      const response = await page.hedged(url.pathname, null, () => page.nativeFetch.call(window, url));
       const address = URL.createObjectURL(await response.blob());
       addresses.add(address);
       element.addEventListener('error', () => (element.src = source), { once: true });
@@ -180,12 +140,12 @@ function hookLazyMedia(page) {
     { rootMargin: LAZY_MARGIN },
   );
   const find = (/** @type {ParentNode} */ within) =>
-    within.querySelectorAll(`[${LAZY_BYTES_HINT}]`).forEach((element) => near.observe(element));
+    within.querySelectorAll(`[${LAZY}]`).forEach((element) => near.observe(element));
   const added = new MutationObserver((changes) => {
     for (const { addedNodes } of changes) {
       for (const node of addedNodes) {
         if (!(node instanceof Element)) continue;
-        if (node.hasAttribute(LAZY_BYTES_HINT)) near.observe(node);
+        if (node.hasAttribute(LAZY)) near.observe(node);
         find(node);
       }
     }
@@ -196,9 +156,9 @@ function hookLazyMedia(page) {
     near.disconnect();
     added.disconnect();
     // What has not come near yet is loaded by the browser.
-    document.querySelectorAll(`[${LAZY_BYTES_HINT}]`).forEach((element) => {
-      /** @type {any} */ (element).src = element.getAttribute(LAZY_BYTES_HINT);
-      element.removeAttribute(LAZY_BYTES_HINT);
+    document.querySelectorAll(`[${LAZY}]`).forEach((element) => {
+      /** @type {any} */ (element).src = element.getAttribute(LAZY);
+      element.removeAttribute(LAZY);
     });
     addresses.clear();
   };

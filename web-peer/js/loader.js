@@ -166,6 +166,10 @@
   };
   Object.defineProperty(window, 'blackhole', { value: Object.freeze(api) });
 
+  // The visitor may have stopped in another window of the site.
+  window.addEventListener('storage', ({ key, newValue }) => {
+    if (key === CONSENT_KEY && newValue === 'off') page?.stop();
+  });
   if (consent.get() === 'off') return note('consent-off');
   const whenIdle = () =>
     'requestIdleCallback' in window ? requestIdleCallback(begin, { timeout: IDLE_MILLIS_MAX }) : setTimeout(begin, 200);

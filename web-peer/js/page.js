@@ -9,6 +9,10 @@ const SEQUENCE_KEY = 'blackhole:sequence:';
 const CACHE_BYTES = 256 * 1024 * 1024;
 /** A worker that is told to end may write its journal; then it is ended. */
 const FAREWELL_MILLIS = 200;
+/** Below this charge, unplugged, a visitor's battery is theirs alone. */
+const BATTERY_MIN = 0.2;
+/** Marks our own requests for the site's service worker, which then leaves them alone. */
+const DIRECT = 'x-blackhole-direct';
 /** A worker that has not started by then will not. */
 const START_MILLIS_MAX = 30_000;
 
@@ -16,12 +20,11 @@ const START_MILLIS_MAX = 30_000;
  * @param {any} context the loader's hands: settings, consent, note, emit, file, scriptUrl, module
  */
 export async function open(context) {
-  const { consent, settings, module } = context;
+  const { consent, module } = context;
   const { Meter } = await module('meter.js');
   const page = new Page(context, Meter);
   if (consent.get() === 'unasked') page.ask();
   else if (consent.get() === 'on') await page.start();
-  void settings;
   return page;
 }
 
@@ -131,10 +134,20 @@ class Page {
   async serve(path, signal) {
     const worker = this.#worker;
     if (worker === null) throw new Error('not-running');
-    const { answerOf } = this.answers;
     const { port1, port2 } = new MessageChannel();
     worker.postMessage({ command: 'answer', path, first: 0, end: -1, port: port2 }, [port2]);
-    return answerOf(port1, signal);
+    const network = (/** @type {string} */ range) =>
+      this.nativeFetch.call(window, path, { headers: { range, [DIRECT]: '1' } });
+    return this.answers.answerOf(port1, signal, network);
+  }
+
+  /**
+   * As `serve`, but never later than the plain network by more than a hedge.
+   *
+   * @param {string} path @param {AbortSignal | null | undefined} signal @param {() => Promise<Response>} plain
+   */
+  hedged(path, signal, plain) {
+    return this.answers.hedged((/** @type {AbortSignal} */ inner) => this.serve(path, inner), signal, plain);
   }
 
   /** Whether the manifest has what this request asks for. @param {URL} url */
@@ -145,14 +158,9 @@ class Page {
   /** @param {string | URL} input @param {RequestInit} [init] */
   async fetch(input, init) {
     const url = new URL(input, location.href);
-    if (this.has(url) && (init?.method ?? 'GET') === 'GET') {
-      try {
-        return await this.serve(url.pathname, init?.signal);
-      } catch (error) {
-        if (init?.signal?.aborted) throw error;
-      }
-    }
-    return this.nativeFetch.call(window, input, init);
+    const plain = () => this.nativeFetch.call(window, input, init);
+    const ours = this.has(url) && (init?.method ?? 'GET') === 'GET';
+    return ours ? this.hedged(url.pathname, init?.signal, plain) : plain();
   }
 
   /** Tells the worker to take up what the browser has of this path. @param {string} path */
@@ -259,6 +267,17 @@ class Page {
     };
     connection?.addEventListener?.('change', metered);
     this.#undo.push(() => connection?.removeEventListener?.('change', metered));
+
+    const battery = /** @type {any} */ (navigator).getBattery?.();
+    battery?.then((/** @type {any} */ battery) => {
+      const drained = () => {
+        if (battery.charging || battery.level >= BATTERY_MIN) return;
+        note('low-battery');
+        this.stop();
+      };
+      battery.addEventListener('levelchange', drained);
+      this.#undo.push(() => battery.removeEventListener('levelchange', drained));
+    }, () => {});
   }
 
   async #takeRequests() {

@@ -103,7 +103,10 @@ impl TabPeer {
         match self.0.seed(&path).await {
             Ok(new) => new,
             Err(reason) => {
-                self.0.note(&format!("seed: {reason}"));
+                // A browser that keeps nothing has done nothing wrong.
+                if reason != "not-cached" {
+                    self.0.note(&format!("seed: {reason}"));
+                }
                 false
             }
         }
