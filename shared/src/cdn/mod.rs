@@ -1,7 +1,17 @@
 //! Content delivery: verified blobs, signed manifests, and the swarm that moves them.
 
+pub mod availability;
+pub mod bits;
 pub mod blob;
 pub mod bulk;
+pub mod choke;
+pub mod flood;
 pub mod manifest;
+pub mod messages;
 pub mod offences;
 pub mod part;
+pub mod pipeline;
+pub mod receipts;
+pub mod replica;
+pub mod spread;
+pub mod tracker;

@@ -28,10 +28,19 @@
 //! queue and map has a bound with a name.
 
 mod config;
+mod consumer;
+mod control;
 mod effect;
 mod event;
+mod http;
+mod link;
+mod provider;
 
-use std::{collections::VecDeque, ops::Range};
+use core::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+};
 
 pub use config::{Budget, Config, Consent, HttpSources, Limits, Role};
 pub use effect::{DisconnectReason, Done, Effect, HttpSource, Received, Source, Stream, Verdict};
@@ -40,7 +49,14 @@ pub use event::{Event, FallBack, FetchId};
 pub use crate::economy::meter::{Meters, SourceBytes};
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId, SeededRng, SiteId},
-    cdn::{blob::BlobShape, manifest::Manifest, offences::Offence},
+    cdn::{
+        blob::BlobShape,
+        manifest::Manifest,
+        messages,
+        offences::{CutList, Offence},
+        replica::Replica,
+        tracker::Tracker,
+    },
     identity::PublicKey,
 };
 
@@ -93,13 +109,50 @@ pub struct LinkStatus {
     pub in_flight_bytes: u64,
 }
 
+/// A site taken part in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Site {
+    sequence: u64,
+    complete: bool,
+    roots: BTreeSet<BlobRoot>,
+}
+
+pub(crate) type Sites = BTreeMap<SiteId, Site>;
+
+/// How often the machine looks at what is under way: a hedge must not be late by much more than this.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The machine. See the module's head.
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
-    #[allow(dead_code)]
     rng: SeededRng,
+    consent: Consent,
+    budget: Budget,
     meters: Meters,
+    sites: Sites,
+    links: BTreeMap<LinkId, link::Link>,
+    replicas: BTreeMap<BlobRoot, Replica>,
+    shapes: BTreeMap<BlobRoot, BlobShape>,
+    fetches: BTreeMap<FetchId, consumer::Fetch>,
+    /// Fetches by urgency.
+    queue: BTreeSet<((u8, u64), FetchId)>,
+    /// Links that may have room for requests.
+    ready: BTreeSet<LinkId>,
+    http: http::Http,
+    http_due: bool,
+    serving: BTreeMap<EffectId, provider::Serving>,
+    /// Bytes by link for which no receipt was signed yet.
+    unsigned: BTreeMap<LinkId, u64>,
+    /// Groups not announced yet.
+    fresh: BTreeMap<BlobRoot, Vec<u32>>,
+    have_at: Instant,
+    ask_at: Instant,
+    look_at: Instant,
+    addresses: Vec<Vec<u8>>,
+    dialling: BTreeSet<PublicKey>,
+    cut: CutList,
+    tracker: Tracker,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
     next_id: u64,
@@ -107,11 +160,32 @@ pub struct Peer {
 
 impl Peer {
     /// A peer that knows nobody and holds nothing. Consent is withheld until [`Peer::set_consent`].
-    pub fn new(config: Config, seed: [u8; 32], _now: Instant) -> Self {
+    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
         Self {
+            consent: Consent { serve: config.role == Role::Supernode, fetch: config.role == Role::Supernode },
             config,
             rng: SeededRng::new(seed),
+            budget: Budget::UNLIMITED,
             meters: Meters::default(),
+            sites: Sites::new(),
+            links: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            shapes: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            http: http::Http::default(),
+            http_due: false,
+            serving: BTreeMap::new(),
+            unsigned: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            have_at: now,
+            ask_at: now,
+            look_at: now,
+            addresses: Vec::new(),
+            dialling: BTreeSet::new(),
+            cut: CutList::default(),
+            tracker: Tracker::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
             next_id: 0,
@@ -132,40 +206,110 @@ impl Peer {
 
     /// The links, for a meter.
     pub fn links(&self) -> impl Iterator<Item = LinkStatus> + '_ {
-        std::iter::empty()
+        self.links.iter().map(|(id, link)| link.status(*id))
     }
 
     /// Whether group `group` of `root` is held.
-    pub fn holds(&self, _root: &BlobRoot, _group: u32) -> bool {
-        false
+    pub fn holds(&self, root: &BlobRoot, group: u32) -> bool {
+        self.replicas.get(root).is_some_and(|replica| replica.held.get(group))
     }
 
     // ── the world speaks ─────────────────────────────────────────────────────────────────────────────
 
     /// A link is up and its control stream open.
-    pub fn handle_linked(&mut self, _now: Instant, _link: LinkId, _about: LinkAbout) {}
+    pub fn handle_linked(&mut self, now: Instant, link: LinkId, about: LinkAbout) {
+        self.dialling.remove(&about.peer);
+        if let Some(reason) = self.objection(now, &about) {
+            self.effects.push_back(Effect::Disconnect { link, reason });
+            return;
+        }
+        let rendezvous = self.config.supernodes.contains(&about.peer);
+        let session = self.rng.next_u64();
+        self.links.insert(link, link::Link::new(now, about, rendezvous, session));
+        self.send_hello(link);
+        self.turn(now);
+    }
 
     /// A link is gone, and with it whatever was under way on it.
-    pub fn handle_unlinked(&mut self, _now: Instant, _link: LinkId) {}
+    pub fn handle_unlinked(&mut self, now: Instant, link: LinkId) {
+        self.unlink(link);
+        self.turn(now);
+    }
 
     /// A `Dial` came to nothing.
-    pub fn handle_dial_failed(&mut self, _now: Instant, _peer: &PublicKey) {}
+    pub fn handle_dial_failed(&mut self, _now: Instant, peer: &PublicKey) {
+        self.dialling.remove(peer);
+    }
 
     /// A frame came. Untrusted.
-    pub fn handle_frame(&mut self, _now: Instant, _link: LinkId, _stream: Stream, _frame: &[u8]) {}
+    pub fn handle_frame(&mut self, now: Instant, id: LinkId, stream: Stream, frame: &[u8]) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.meters.messages_in += 1;
+        let offence = if !link.gate.pass(now) {
+            Some(Offence::Flooding)
+        } else {
+            match stream {
+                Stream::Control => match messages::read_control(frame) {
+                    Ok(control) => {
+                        if let Some(control) = control {
+                            self.handle_control(now, id, control);
+                        }
+                        None
+                    }
+                    Err(offence) => Some(offence),
+                },
+                Stream::Serve => match messages::read_request(frame) {
+                    Ok(request) => {
+                        self.handle_request(now, id, request);
+                        None
+                    }
+                    Err(offence) => Some(offence),
+                },
+                Stream::Fetch => match messages::read_end(frame) {
+                    Ok(end) => {
+                        self.request_ended(now, id, end);
+                        None
+                    }
+                    Err(offence) => Some(offence),
+                },
+            }
+        };
+        if let Some(offence) = offence {
+            self.offend(now, id, offence);
+        }
+        self.turn(now);
+    }
 
     /// The shell saw a stream break its framing: [`Offence::Oversize`], [`Offence::Truncation`],
     /// [`Offence::Malformed`], [`Offence::WrongObject`]. Not for streams that merely closed.
-    pub fn handle_offence(&mut self, _now: Instant, _link: LinkId, _offence: Offence) {}
+    pub fn handle_offence(&mut self, now: Instant, link: LinkId, offence: Offence) {
+        self.offend(now, link, offence);
+        self.turn(now);
+    }
 
     /// A piece came and was judged. Good pieces are stored already.
-    pub fn handle_received(&mut self, _now: Instant, _received: Received) {}
+    pub fn handle_received(&mut self, now: Instant, received: Received) {
+        self.received(now, received);
+        self.turn(now);
+    }
 
     /// An effect is over.
-    pub fn handle_done(&mut self, _now: Instant, _effect: EffectId, _done: Done) {}
+    pub fn handle_done(&mut self, now: Instant, effect: EffectId, done: Done) {
+        self.http_done(now, effect, done);
+        self.serve_done(effect, done);
+        self.turn(now);
+    }
 
     /// The moment that [`Peer::poll_timeout`] named has come. Early or late calls do no harm.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.look_at {
+            self.look_at = now + LOOK_EVERY;
+            self.check_stalls(now);
+            self.all_ready();
+            self.http_due = true;
+        }
+        self.turn(now);
+    }
 
     // ── our user speaks ──────────────────────────────────────────────────────────────────────────────
 
@@ -173,46 +317,116 @@ impl Peer {
     /// returned.
     pub fn fetch(
         &mut self,
-        _now: Instant,
+        now: Instant,
         root: BlobRoot,
-        _shape: BlobShape,
-        _priority: Priority,
-        _groups: Range<u32>,
+        shape: BlobShape,
+        priority: Priority,
+        groups: Range<u32>,
     ) -> FetchId {
-        let fetch = FetchId(self.next_id);
-        self.next_id += 1;
-        self.events.push_back(Event::FellBack { fetch, root, reason: FallBack::NoSource });
+        self.shapes.entry(root).or_insert(shape);
+        let fetch = self.begin_fetch(now, root, shape, priority, groups);
+        self.turn(now);
         fetch
     }
 
     /// Gives up a fetch. Nothing happens where it was answered already.
-    pub fn cancel(&mut self, _now: Instant, _fetch: FetchId) {}
+    pub fn cancel(&mut self, now: Instant, fetch: FetchId) {
+        if let Some(state) = self.end_fetch(fetch) {
+            self.events.push_back(Event::Cancelled { fetch, root: state.root });
+        }
+        self.turn(now);
+    }
 
     /// Takes part in a site: says so to every link, and asks supernodes for its other peers. `sequence` is that
     /// of the manifest believed, `complete` whether all of it is held.
-    pub fn join(&mut self, _now: Instant, _site: SiteId, _sequence: u64, _complete: bool) {}
+    pub fn join(&mut self, now: Instant, site: SiteId, sequence: u64, complete: bool) {
+        let state = self.sites.entry(site).or_default();
+        (state.sequence, state.complete) = (sequence, complete);
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in links {
+            self.send_hello(id);
+        }
+        self.ask_all(now);
+        self.turn(now);
+    }
 
     /// No longer takes part in a site.
-    pub fn leave(&mut self, _now: Instant, _site: SiteId) {}
+    pub fn leave(&mut self, _now: Instant, site: SiteId) {
+        self.sites.remove(&site);
+    }
 
     /// A manifest was opened and is believed: joins its site, and remembers who has which of its blobs.
-    pub fn adopt_manifest(&mut self, _now: Instant, _manifest: &Manifest) {}
+    pub fn adopt_manifest(&mut self, now: Instant, manifest: &Manifest) {
+        let mut roots = BTreeSet::new();
+        for asset in manifest.assets.values() {
+            roots.insert(asset.root);
+            self.shapes.insert(asset.root, asset.shape);
+            // A blob beyond the bound is fetched by plain HTTP.
+            let _ = self.ensure_replica(asset.root, asset.shape);
+        }
+        let complete = roots.iter().all(|root| self.replicas.get(root).is_some_and(|r| r.held.is_full()));
+        self.sites.entry(manifest.site_id()).or_default().roots = roots;
+        self.join(now, manifest.site_id(), manifest.sequence, complete);
+    }
 
     /// These groups of a blob are in the store, verified, with the hashes above them.
-    pub fn add_local(&mut self, _now: Instant, _root: BlobRoot, _shape: BlobShape, _groups: Range<u32>) {}
+    pub fn add_local(&mut self, now: Instant, root: BlobRoot, shape: BlobShape, groups: Range<u32>) {
+        self.shapes.entry(root).or_insert(shape);
+        if self.ensure_replica(root, shape).is_err() {
+            return;
+        }
+        let Some(replica) = self.replicas.get_mut(&root) else { return };
+        for group in groups.start..groups.end.min(shape.groups()) {
+            if replica.held.set(group) {
+                replica.open.clear(group);
+                self.fresh.entry(root).or_default().push(group);
+            }
+        }
+        self.turn(now);
+    }
 
     /// The store dropped a blob: it is no longer offered.
-    pub fn forget(&mut self, _now: Instant, _root: BlobRoot) {}
+    pub fn forget(&mut self, now: Instant, root: BlobRoot) {
+        let Some(shape) = self.replicas.remove(&root).map(|replica| replica.shape) else { return };
+        self.fresh.remove(&root);
+        let _ = self.ensure_replica(root, shape);
+        let gone = crate::wire::cdn::BlobHave { root: root.0.to_vec(), gone: true, ..Default::default() };
+        let have = crate::wire::cdn::Have { blobs: vec![gone], receipt: None };
+        let frame = messages::control(crate::wire::cdn::control::Message::Have(have));
+        let tabs: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.is_tab()).map(|(id, _)| *id).collect();
+        for id in tabs {
+            self.transmit(id, frame.clone());
+        }
+        self.turn(now);
+    }
 
     /// What the user allows. Taking `serve` back stops serving before this returns: queued requests are refused,
     /// those under way get a `CancelServe`.
-    pub fn set_consent(&mut self, _now: Instant, _consent: Consent) {}
+    pub fn set_consent(&mut self, now: Instant, consent: Consent) {
+        self.consent = consent;
+        if !consent.serve {
+            self.stop_serving();
+        }
+        self.turn(now);
+    }
 
     /// What may still flow, from now on.
-    pub fn set_budget(&mut self, _now: Instant, _budget: Budget) {}
+    pub fn set_budget(&mut self, _now: Instant, budget: Budget) {
+        self.budget = budget;
+    }
 
     /// Where we can be dialled: binary multiaddresses. Told to supernodes that introduce peers.
-    pub fn set_addresses(&mut self, _now: Instant, _addresses: Vec<Vec<u8>>) {}
+    pub fn set_addresses(&mut self, now: Instant, addresses: Vec<Vec<u8>>) {
+        let bounded = addresses.into_iter().filter(|address| address.len() <= messages::MAX_ADDRESS_BYTES);
+        let addresses: Vec<_> = bounded.take(messages::MAX_ADDRESSES).collect();
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            if self.config.role == Role::Tab {
+                self.ask_all(now);
+            }
+        }
+    }
 
     // ── we speak ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,6 +442,59 @@ impl Peer {
 
     /// When to call [`Peer::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let busy = !self.fetches.is_empty()
+            || self.http.is_busy()
+            || self.links.values().any(|link| !link.pipeline.is_empty());
+        let look = busy.then_some(self.look_at);
+        let have = (!self.fresh.is_empty()).then_some(self.have_at);
+        let ask = self.wants_peers().then_some(self.ask_at);
+        [look, have, ask].into_iter().flatten().min()
+    }
+
+    // ── one turn ─────────────────────────────────────────────────────────────────────────────────────
+
+    /// After every input: neighbours first, then HTTP, then what others should know.
+    fn turn(&mut self, now: Instant) {
+        while let Some(id) = self.ready.pop_first() {
+            self.fill_link(now, id);
+        }
+        if core::mem::take(&mut self.http_due) {
+            self.fill_http(now);
+        }
+        self.announce_fresh(now);
+        self.ask_peers_where_due(now);
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Why a link is not wanted.
+    fn objection(&mut self, now: Instant, about: &LinkAbout) -> Option<DisconnectReason> {
+        let ourselves = self.config.keypair.public();
+        if about.peer == ourselves {
+            return Some(DisconnectReason::Ourselves);
+        }
+        if self.cut.holds(now, &about.peer) {
+            return Some(DisconnectReason::CutBefore);
+        }
+        if self.links.len() >= self.config.limits.links_max {
+            return Some(DisconnectReason::TooMany);
+        }
+        // Where both dialled at once, both sides keep the link of the lower key's.
+        let other = self
+            .links
+            .iter()
+            .find(|(_, other)| other.peer == about.peer)
+            .map(|(id, other)| (*id, other.dialer));
+        let (other, other_dialer) = other?;
+        let ours_is_lower = ourselves < about.peer;
+        if about.dialer == ours_is_lower && other_dialer != ours_is_lower {
+            self.unlink(other);
+            self.effects.push_back(Effect::Disconnect { link: other, reason: DisconnectReason::Duplicate });
+            return None;
+        }
+        Some(DisconnectReason::Duplicate)
     }
 }

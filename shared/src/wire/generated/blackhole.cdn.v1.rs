@@ -293,6 +293,9 @@ pub struct Peers {
     /// Not to ask again before that.
     #[prost(uint64, tag = "4")]
     pub retry_after_ms: u64,
+    /// Peers listed for the site, the asker included.
+    #[prost(uint32, tag = "5")]
+    pub swarm: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerEntry {

@@ -21,7 +21,9 @@ use crate::net::{Config, Event, Events, Network};
 const RETRY_MIN: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_secs(120);
 /// How often a supernode is looked for that we should be linked to.
-const WATCH: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(3);
+/// A connection is a link a moment after it stands.
+const SETTLE: Duration = Duration::from_millis(100);
 /// What a supernode says of itself.
 const PEER_BYTES_MAX: usize = 16 * 1024;
 
@@ -110,21 +112,21 @@ impl Tab {
         let mut retry = RETRY_MIN;
         loop {
             if network.links().best(&peer).is_some() {
+                retry = RETRY_MIN;
+                // Changes nothing where the reservation stands.
+                self.listen_at(&network, &supernode).await;
                 Delay::new(WATCH).await;
                 continue;
             }
             match network.dial(peer, supernode.addresses.clone()).await {
-                Ok(()) => {
-                    retry = RETRY_MIN;
-                    self.listen_at(&network, &supernode).await;
-                }
+                Ok(()) => Delay::new(SETTLE).await,
                 Err(error) => {
                     tracing::debug!(%error, "the supernode cannot be reached");
                     self.note(&format!("supernode: {}", error.reason));
+                    Delay::new(retry).await;
+                    retry = (retry * 2).min(RETRY_MAX);
                 }
             }
-            Delay::new(retry).await;
-            retry = (retry * 2).min(RETRY_MAX);
         }
     }
 
@@ -147,16 +149,9 @@ impl Tab {
             match event {
                 Event::Reachable(address) if !reachable.contains(&address) => reachable.push(address),
                 Event::Unreachable(address) => reachable.retain(|known| *known != address),
-                Event::ReservationLost { relay, reason } => {
-                    tracing::debug!(%reason, "a reservation ended");
-                    let tab = self.clone();
-                    wasm_bindgen_futures::spawn_local(async move {
-                        Delay::new(RETRY_MIN * 5).await;
-                        let network = tab.swarm.network.borrow().clone();
-                        if let Some(network) = network {
-                            let _ = network.listen_via(relay).await;
-                        }
-                    });
+                // `stay_linked` makes another.
+                Event::ReservationLost { reason, .. } => {
+                    self.note(&format!("relay: {reason}"));
                     continue;
                 }
                 _ => continue,

@@ -1,0 +1,587 @@
+//! Fetching: what to ask of whom, and what follows from what came.
+
+use std::ops::Range;
+
+use super::{
+    Effect, Event, FallBack, FetchId, Peer, Priority, Received, Source, Stream, Verdict, effect::HttpSource,
+    link::Link,
+};
+use crate::{
+    base::{BlobRoot, Instant, LinkId},
+    cdn::{
+        availability::Has,
+        blob::{BlobShape, GROUP_BYTES, VerifyError},
+        bulk,
+        messages::{self, End},
+        offences::{FALSE_HAVE_REFUSALS, Offence, SLOW_DRIP_OVERDUE},
+        part::{Part, Piece},
+        pipeline::Asked,
+        replica::{Asker, Replica},
+    },
+    wire::{Refusal, cdn as wire},
+};
+use core::time::Duration;
+
+/// Fetches kept at once. A site has at most 20,000 assets; a page waits for far fewer.
+pub(super) const MAX_FETCHES: usize = 20_000;
+/// Blobs known at once: every asset of a site, and as many of other sites a supernode serves.
+pub(super) const MAX_REPLICAS: usize = 200_000;
+/// Groups one request to a peer asks for: 128 KiB keeps frames rare and cancels cheap.
+const RUN_GROUPS: u32 = 8;
+/// The first choice of a fetch that somebody waits for is in order over so many groups; beyond it, rarest first.
+const WINDOW_GROUPS: u32 = 128;
+/// Pieces looked at when there is nothing left to ask but what others were asked for.
+const ENDGAME_SCAN: usize = 128;
+/// In an idle fetch, so few are left that asking twice costs little.
+const ENDGAME_PIECES: u32 = 32;
+/// Peers asked for the same piece at the end.
+const ENDGAME_ASKERS: usize = 2;
+/// After a `Busy` without a time.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause a peer can ask for: it is then idle, and may be replaced.
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) root: BlobRoot,
+    pub(super) range: Range<u32>,
+    pub(super) priority: Priority,
+    pub(super) missing: u32,
+    pub(super) progress_at: Instant,
+    pub(super) started: Instant,
+    order: (u8, u64),
+}
+
+impl Fetch {
+    pub(super) fn is_urgent(&self) -> bool {
+        self.priority != Priority::Idle
+    }
+}
+
+impl Peer {
+    pub(super) fn begin_fetch(
+        &mut self,
+        now: Instant,
+        root: BlobRoot,
+        shape: BlobShape,
+        priority: Priority,
+        groups: Range<u32>,
+    ) -> FetchId {
+        let fetch = FetchId(self.new_id());
+        let refuse = |peer: &mut Self, reason| {
+            peer.events.push_back(Event::FellBack { fetch, root, reason });
+            fetch
+        };
+        if self.fetches.len() >= MAX_FETCHES {
+            return refuse(self, FallBack::TooMany);
+        }
+        if let Err(reason) = self.ensure_replica(root, shape) {
+            return refuse(self, reason);
+        }
+        let Some(replica) = self.replicas.get_mut(&root) else { return refuse(self, FallBack::TooMany) };
+        let range = groups.start.min(shape.groups())..groups.end.min(shape.groups());
+        let missing = range.clone().filter(|group| !replica.held.get(*group)).count();
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        if missing == 0 {
+            let sources = replica.sources;
+            self.events.push_back(Event::Completed { fetch, root, sources });
+            return fetch;
+        }
+        replica.want(range.clone());
+        replica.fetches.insert(fetch.0);
+        let order = match priority {
+            Priority::Page => (0, fetch.0),
+            Priority::Deadline { start, .. } => (1, start.as_micros()),
+            // Simultaneous visitors begin in different places, so that they have something to swap.
+            Priority::Idle => (2, self.rng.next_u64()),
+        };
+        self.queue.insert((order, fetch));
+        let state = Fetch { root, range, priority, missing, progress_at: now, started: now, order };
+        self.fetches.insert(fetch, state);
+        self.all_ready();
+        self.http_due = true;
+        fetch
+    }
+
+    /// Makes a blob known by its length, and takes in what peers said of it before.
+    pub(super) fn ensure_replica(&mut self, root: BlobRoot, shape: BlobShape) -> Result<(), FallBack> {
+        if let Some(replica) = self.replicas.get(&root) {
+            return if replica.shape == shape { Ok(()) } else { Err(FallBack::OtherShape) };
+        }
+        if self.replicas.len() >= MAX_REPLICAS {
+            return Err(FallBack::TooMany);
+        }
+        let mut replica = Replica::new(shape);
+        for link in self.links.values_mut() {
+            let is_tab = link.is_tab();
+            for what in link.take_unknown(&root) {
+                let count = |group, holds| {
+                    if is_tab {
+                        replica.count(group, holds);
+                    }
+                };
+                // Nonsense about a blob we did not know the length of may be an honest mistake.
+                let _ = link.has.update(root, shape, &what, count);
+            }
+        }
+        self.replicas.insert(root, replica);
+        Ok(())
+    }
+
+    /// Ends a fetch without answering it; what nobody else wants is no longer asked for.
+    pub(super) fn end_fetch(&mut self, fetch: FetchId) -> Option<Fetch> {
+        let state = self.fetches.remove(&fetch)?;
+        self.queue.remove(&(state.order, fetch));
+        let Some(replica) = self.replicas.get_mut(&state.root) else { return Some(state) };
+        replica.fetches.remove(&fetch.0);
+        let still: Vec<_> = replica
+            .fetches
+            .iter()
+            .filter_map(|id| self.fetches.get(&FetchId(*id)).map(|fetch| fetch.range.clone()))
+            .collect();
+        replica.want_only(&still);
+        if still.is_empty() {
+            let asked: Vec<Piece> = replica.asked.keys().copied().collect();
+            for piece in asked {
+                let askers = self
+                    .replicas
+                    .get(&state.root)
+                    .and_then(|replica| replica.asked.get(&piece))
+                    .map(|(_, askers)| askers.clone())
+                    .unwrap_or_default();
+                for asker in askers {
+                    self.give_up(state.root, asker);
+                }
+            }
+            if let Some(replica) = self.replicas.get_mut(&state.root) {
+                replica.want_only(&[]);
+            }
+        }
+        Some(state)
+    }
+
+    /// Tells whoever was asked that the rest of its request is no longer wanted.
+    pub(super) fn give_up(&mut self, root: BlobRoot, asker: Asker) {
+        match asker {
+            Asker::Link(link, request) => {
+                let Some(state) = self.links.get_mut(&link) else { return };
+                let Some(asked) = state.pipeline.take(request) else { return };
+                if let Some(replica) = self.replicas.get_mut(&root) {
+                    replica.release(asked.part, asker);
+                }
+                let cancel = wire::Cancel { request: request.0 };
+                self.transmit(link, messages::control(wire::control::Message::Cancel(cancel)));
+                self.ready.insert(link);
+            }
+            Asker::Http(effect) => {
+                if self.http.cancel(effect) {
+                    self.effects.push_back(Effect::CancelHttp { effect });
+                }
+            }
+        }
+    }
+
+    /// Asks one link for as much as its window has room for.
+    pub(super) fn fill_link(&mut self, now: Instant, id: LinkId) {
+        if !self.consent.fetch {
+            return;
+        }
+        let is_tab = self.config.role == super::Role::Tab;
+        let max = self.config.limits.pipeline_bytes_max;
+        let Some(link) = self.links.get(&id) else { return };
+        // A tab takes from supernodes only what `infrastructure` allots.
+        if !is_askable(link, now) || (is_tab && link.is_supernode()) {
+            return;
+        }
+        // Refilling by quarters keeps requests long enough to be worth a frame.
+        if link.pipeline.in_flight_bytes() > link.pipeline.window_bytes(max) * 3 / 4 {
+            return;
+        }
+        while let Some((root, part)) = self.choose_for(now, id, max) {
+            self.ask_link(now, id, root, part);
+        }
+    }
+
+    fn choose_for(&mut self, now: Instant, id: LinkId, max: u64) -> Option<(BlobRoot, Part)> {
+        let link = self.links.get(&id)?;
+        let window = link.pipeline.window_bytes(max);
+        let room = window.saturating_sub(link.pipeline.in_flight_bytes()) / GROUP_BYTES;
+        let count = u32::try_from(room).unwrap_or(RUN_GROUPS).min(RUN_GROUPS);
+        if count == 0 || self.budget.download_bytes < u64::from(count) * GROUP_BYTES {
+            return None;
+        }
+        for (_, fetch) in &self.queue {
+            let Some(fetch) = self.fetches.get(fetch) else { continue };
+            let Some(replica) = self.replicas.get(&fetch.root) else { continue };
+            if replica.open.is_empty() {
+                continue;
+            }
+            let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
+            let run = if fetch.is_urgent() {
+                let first = replica.open.iter().find(|group| fetch.range.contains(group));
+                let Some(first) = first else { continue };
+                let window = first..fetch.range.end.min(first.saturating_add(WINDOW_GROUPS));
+                replica
+                    .next_in_order(has, &window, count)
+                    .or_else(|| replica.next_rarest(has, &fetch.range, count, &mut self.rng))
+            } else {
+                replica.next_rarest(has, &fetch.range, count, &mut self.rng)
+            };
+            let Some(run) = run else { continue };
+            if let Some(part) = ready_part(now, replica, run, id) {
+                return Some((fetch.root, part));
+            }
+        }
+        self.choose_endgame(now, id).map(|(root, group)| (root, Part::Groups { first: group, count: 1 }))
+    }
+
+    /// A piece that somebody slower was asked for, where little else is left.
+    fn choose_endgame(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, u32)> {
+        let link = self.links.get(&id)?;
+        let patience = link.pipeline.backlog() * 2 + Duration::from_millis(50);
+        for (_, fetch) in self.queue.iter().take(ENDGAME_SCAN) {
+            let Some(fetch) = self.fetches.get(fetch) else { continue };
+            if !fetch.is_urgent() && fetch.missing > ENDGAME_PIECES {
+                continue;
+            }
+            let Some(replica) = self.replicas.get(&fetch.root) else { continue };
+            let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
+            let first = Piece::Group(fetch.range.start);
+            for (piece, (at, askers)) in replica.asked.range(first..).take(ENDGAME_SCAN) {
+                let Piece::Group(group) = *piece else { continue };
+                let ours = askers.iter().any(|asker| matches!(asker, Asker::Link(link, _) if *link == id));
+                if !ours
+                    && askers.len() < ENDGAME_ASKERS
+                    && has.group(group)
+                    && replica.can_judge(group)
+                    && now.since(*at) > patience
+                {
+                    return Some((fetch.root, group));
+                }
+            }
+        }
+        None
+    }
+
+    /// Sends one request.
+    pub(super) fn ask_link(&mut self, now: Instant, id: LinkId, root: BlobRoot, part: Part) {
+        let (Some(link), Some(replica)) = (self.links.get_mut(&id), self.replicas.get_mut(&root)) else {
+            return;
+        };
+        let shape = replica.shape;
+        let bytes = part.bytes(shape);
+        let request = link.pipeline.ask(now, root, part, bytes);
+        replica.ask(now, part, Asker::Link(id, request));
+        let session = link.hello.as_ref().map_or(0, |hello| hello.session);
+        let receipt = link.account.due(false, &self.config.keypair, &link.peer, session);
+        if receipt.is_some() {
+            self.meters.signed_for += self.unsigned.remove(&id).unwrap_or(0);
+        }
+        let frame = bulk::request_message(request, root, part, receipt);
+        self.meters.messages_out += 1;
+        self.effects.push_back(Effect::Request { link: id, request, root, shape, part, frame });
+    }
+
+    pub(super) fn received(&mut self, now: Instant, received: Received) {
+        let Received { source, root, piece, bytes, verdict } = received;
+        let Some(shape) = self.replicas.get(&root).map(|replica| replica.shape) else { return };
+        let (asker, from_supernode) = match source {
+            Source::Http(effect) => (Asker::Http(effect), None),
+            Source::Link(id, request) => {
+                let Some(link) = self.links.get_mut(&id) else { return };
+                match link.pipeline.get(request) {
+                    Some(asked) if asked.root == root && asked.part.contains(piece) => {
+                        link.pipeline.piece(now, request, piece.bytes(shape));
+                    }
+                    // What was cancelled may still be on the way.
+                    None if link.pipeline.was_made(request) => {}
+                    _ => return self.offend(now, id, Offence::WrongObject),
+                }
+                link.useful_at = now;
+                self.budget.download_bytes = self.budget.download_bytes.saturating_sub(bytes);
+                self.ready.insert(id);
+                (Asker::Link(id, request), Some(link.is_supernode()))
+            }
+        };
+        match verdict {
+            Verdict::Good => self.accept(now, asker, from_supernode, root, piece, bytes),
+            Verdict::NotStored => self.store_refused(root),
+            Verdict::Bad(error) => self.reject(now, asker, root, piece, bytes, error),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        from_supernode: Option<bool>,
+        root: BlobRoot,
+        piece: Piece,
+        bytes: u64,
+    ) {
+        let http = match asker {
+            Asker::Http(effect) => self.http.received(now, effect, piece, bytes),
+            Asker::Link(id, _) => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.account.verified += bytes;
+                    link.given += bytes;
+                    link.overdue = 0;
+                    *self.unsigned.entry(id).or_default() += bytes;
+                }
+                None
+            }
+        };
+        let Some(replica) = self.replicas.get_mut(&root) else { return };
+        let (new, askers) = replica.receive(piece);
+        let counts = [&mut self.meters.received, &mut replica.sources];
+        for count in counts {
+            match (from_supernode, http) {
+                (Some(true), _) => count.supernodes += bytes,
+                (Some(false), _) => count.peers += bytes,
+                (None, Some(HttpSource::Origin)) => count.origin += bytes,
+                (None, _) => count.edge += bytes,
+            }
+        }
+        if !new {
+            self.meters.wasted += bytes;
+            return;
+        }
+        self.drop_duplicates(root, asker, &askers);
+        match piece {
+            Piece::Group(group) => self.group_held(now, root, group),
+            // What waited for these hashes can be asked for now.
+            Piece::Top | Piece::Page(_) => {
+                self.all_ready();
+                self.http_due = true;
+            }
+        }
+    }
+
+    /// Cancels what others were asked for in vain: only requests all of whose pieces are here.
+    fn drop_duplicates(&mut self, root: BlobRoot, from: Asker, askers: &[Asker]) {
+        for other in askers.iter().filter(|other| **other != from) {
+            let part = match other {
+                Asker::Link(link, request) => {
+                    self.links.get(link).and_then(|link| link.pipeline.get(*request)).map(|asked| asked.part)
+                }
+                Asker::Http(effect) => self.http.part(*effect),
+            };
+            let replica = self.replicas.get(&root);
+            if let (Some(part), Some(replica)) = (part, replica)
+                && replica.serves(part)
+            {
+                self.give_up(root, *other);
+            }
+        }
+    }
+
+    fn group_held(&mut self, now: Instant, root: BlobRoot, group: u32) {
+        self.events.push_back(Event::Ready { root, group });
+        self.fresh.entry(root).or_default().push(group);
+        let Some(replica) = self.replicas.get(&root) else { return };
+        let sources = replica.sources;
+        let mut over = Vec::new();
+        for id in &replica.fetches {
+            let Some(fetch) = self.fetches.get_mut(&FetchId(*id)) else { continue };
+            if fetch.range.contains(&group) {
+                fetch.progress_at = now;
+                fetch.missing = fetch.missing.saturating_sub(1);
+                if fetch.missing == 0 {
+                    over.push(FetchId(*id));
+                }
+            }
+        }
+        for fetch in over {
+            self.end_fetch(fetch);
+            self.events.push_back(Event::Completed { fetch, root, sources });
+            self.http_due = true;
+        }
+    }
+
+    fn reject(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        root: BlobRoot,
+        piece: Piece,
+        bytes: u64,
+        error: VerifyError,
+    ) {
+        self.meters.wasted += bytes;
+        let part = match piece {
+            Piece::Top => Part::Top,
+            Piece::Page(page) => Part::Page(page),
+            Piece::Group(first) => Part::Groups { first, count: 1 },
+        };
+        if let Some(replica) = self.replicas.get_mut(&root) {
+            replica.release(part, asker);
+        }
+        self.http_due = true;
+        let offence = match error {
+            VerifyError::Unknown { .. } => return,
+            VerifyError::Hash { .. } => Offence::BadPiece,
+            VerifyError::Absent { .. } => Offence::WrongObject,
+            VerifyError::Length { found, expected, .. } if found < expected => Offence::Truncation,
+            VerifyError::Length { .. } => Offence::Oversize,
+        };
+        match asker {
+            Asker::Link(link, _) => self.offend(now, link, offence),
+            Asker::Http(effect) => {
+                self.http.lied(now, effect);
+                if self.http.cancel(effect) {
+                    self.effects.push_back(Effect::CancelHttp { effect });
+                }
+            }
+        }
+    }
+
+    fn store_refused(&mut self, root: BlobRoot) {
+        let ids: Vec<u64> =
+            self.replicas.get(&root).map(|r| r.fetches.iter().copied().collect()).unwrap_or_default();
+        for fetch in ids.into_iter().map(FetchId) {
+            self.end_fetch(fetch);
+            self.events.push_back(Event::FellBack { fetch, root, reason: FallBack::StoreFull });
+        }
+    }
+
+    /// A provider ended a request of ours early.
+    pub(super) fn request_ended(&mut self, now: Instant, id: LinkId, end: End) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(asked) = link.pipeline.take(end.request) else { return };
+        let pause = match end.retry_after_ms {
+            0 => BUSY_PAUSE,
+            ms => Duration::from_millis(ms).min(BUSY_PAUSE_MAX),
+        };
+        let mut offence = None;
+        match end.refusal {
+            Refusal::Busy => link.retry_at = now + pause,
+            Refusal::Withdrawn | Refusal::OverBudget | Refusal::Forbidden => link.choked_by_remote = true,
+            _ => {
+                // A promise that was not kept is not believed again; and kept in mind.
+                retract(link, &mut self.replicas, &asked);
+                link.false_haves += 1;
+                offence = (link.false_haves >= FALSE_HAVE_REFUSALS).then_some(Offence::FalseHave);
+            }
+        }
+        self.release(&asked, Asker::Link(id, end.request));
+        self.ready.insert(id);
+        if let Some(offence) = offence {
+            self.offend(now, id, offence);
+        }
+    }
+
+    pub(super) fn release(&mut self, asked: &Asked, asker: Asker) {
+        if let Some(replica) = self.replicas.get_mut(&asked.root) {
+            replica.release(asked.part, asker);
+            let still: Vec<_> = replica
+                .fetches
+                .iter()
+                .filter_map(|id| self.fetches.get(&FetchId(*id)).map(|fetch| fetch.range.clone()))
+                .collect();
+            if still.is_empty() {
+                replica.want_only(&still);
+                return;
+            }
+        }
+        self.all_ready();
+        self.http_due = true;
+    }
+
+    /// Gives what a silent link was asked for to others.
+    pub(super) fn check_stalls(&mut self, now: Instant) {
+        let silent = |link: &Link| link.pipeline.is_stalled(now) || link.pipeline.is_overdue(now);
+        let links: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| silent(link)).map(|(id, _)| *id).collect();
+        for id in links {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            link.overdue += 1;
+            link.pipeline.slow_down();
+            // Others get the first chance at what is released.
+            link.retry_at = now + Duration::from_secs(u64::from(link.overdue));
+            let drips = link.overdue >= SLOW_DRIP_OVERDUE;
+            let requests: Vec<_> = link.pipeline.iter().map(|(id, asked)| (id, asked.root)).collect();
+            for (request, root) in requests {
+                self.give_up(root, Asker::Link(id, request));
+            }
+            self.all_ready();
+            self.http_due = true;
+            if drips {
+                self.offend(now, id, Offence::SlowDrip);
+            }
+        }
+    }
+
+    pub(super) fn transmit(&mut self, link: LinkId, frame: Vec<u8>) {
+        self.meters.messages_out += 1;
+        self.effects.push_back(Effect::Transmit { link, stream: Stream::Control, frame });
+    }
+
+    pub(super) fn all_ready(&mut self) {
+        self.ready.extend(self.links.keys().copied());
+    }
+}
+
+pub(super) fn is_askable(link: &Link, now: Instant) -> bool {
+    link.hello.is_some() && !link.choked_by_remote && link.retry_at <= now
+}
+
+/// What the link's peer holds of a blob, by its own word or because it holds the whole site.
+pub(super) fn holding<'a>(
+    link: &'a Link,
+    sites: &super::Sites,
+    _replica: &Replica,
+    root: &BlobRoot,
+) -> Option<&'a Has> {
+    const ALL: &Has = &Has::All;
+    if let Some(has) = link.has.get(root) {
+        return Some(has);
+    }
+    let hello = link.hello.as_ref()?;
+    let whole = hello.sites.iter().any(|(site, sequence, complete)| {
+        *complete
+            && sites.get(site).is_some_and(|ours| ours.sequence == *sequence && ours.roots.contains(root))
+    });
+    whole.then_some(ALL)
+}
+
+/// The part to ask for now, so that the groups of `run` can be judged: their hashes first. Nothing while those
+/// hashes come from elsewhere.
+pub(super) fn ready_part(now: Instant, replica: &Replica, run: Range<u32>, id: LinkId) -> Option<Part> {
+    /// Hashes asked for this long ago are asked for again.
+    const HASH_PATIENCE: Duration = Duration::from_secs(1);
+    let groups = Part::Groups { first: run.start, count: run.end - run.start };
+    let mut piece = match replica.hash_piece_for(run.start) {
+        None => return Some(groups),
+        Some(piece) => piece,
+    };
+    loop {
+        match replica.asked.get(&piece) {
+            None if piece == Piece::Top => return Some(Part::Top),
+            None => return Some(Part::Page(replica.shape.page_of(run.start))),
+            // A link answers in order: behind its hashes, groups can be judged when they come.
+            Some((_, askers)) if askers.iter().any(|a| matches!(a, Asker::Link(link, _) if *link == id)) => {}
+            Some((at, askers)) if now.since(*at) > HASH_PATIENCE && askers.len() < ENDGAME_ASKERS => {
+                return Some(match piece {
+                    Piece::Top => Part::Top,
+                    _ => Part::Page(replica.shape.page_of(run.start)),
+                });
+            }
+            Some(_) => return None,
+        }
+        piece = match piece {
+            Piece::Top => Piece::Page(replica.shape.page_of(run.start)),
+            _ => return Some(groups),
+        };
+    }
+}
+
+fn retract(link: &mut Link, replicas: &mut std::collections::BTreeMap<BlobRoot, Replica>, asked: &Asked) {
+    let Part::Groups { first, count } = asked.part else { return };
+    let is_tab = link.is_tab();
+    let Some(replica) = replicas.get_mut(&asked.root) else { return };
+    for group in first..first.saturating_add(count) {
+        if link.has.retract(&asked.root, replica.shape, group) && is_tab {
+            replica.count(group, false);
+        }
+    }
+}

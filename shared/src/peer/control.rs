@@ -1,0 +1,305 @@
+//! What peers tell each other: who they are, what they hold, whom they know.
+
+use core::time::Duration;
+
+use super::{DisconnectReason, Effect, Event, Peer, Role, link::Link};
+use crate::{
+    base::{BlobRoot, Instant, LinkId},
+    cdn::{
+        messages::{self, AskPeers, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES},
+        offences::Offence,
+        tracker,
+    },
+    identity::PublicKey,
+    wire::cdn as wire,
+};
+
+/// How often a supernode is asked for others while too few are linked.
+pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Peers wanted of one answer.
+const ASK_COUNT: u32 = 8;
+
+impl Peer {
+    pub(super) fn send_hello(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(&id) else { return };
+        let sites = self.sites.iter().take(MAX_SITES).map(|(site, state)| wire::SiteState {
+            site: site.0.to_vec(),
+            sequence: state.sequence,
+            complete: state.complete,
+        });
+        let role = match self.config.role {
+            Role::Tab => wire::Role::Tab,
+            Role::Supernode => wire::Role::Supernode,
+        };
+        let hello = wire::Hello {
+            version: crate::cdn::bulk::SWARM_VERSION,
+            role: role.into(),
+            region: self.config.region,
+            sites: sites.collect(),
+            session: link.session,
+        };
+        self.meters.signalling += 1;
+        self.transmit(id, messages::control(wire::control::Message::Hello(hello)));
+    }
+
+    pub(super) fn handle_control(&mut self, now: Instant, id: LinkId, control: Control) {
+        match control {
+            Control::Hello(hello) => self.handle_hello(now, id, hello),
+            Control::Have(blobs, receipt) => {
+                for blob in blobs {
+                    self.handle_have(now, id, blob);
+                }
+                if let Some(receipt) = receipt {
+                    self.take_receipt(now, id, receipt);
+                }
+                self.ready.insert(id);
+                self.http_due = true;
+            }
+            Control::Cancel(request) => self.cancel_request(id, request),
+            Control::Choke => self.set_choked(id, true),
+            Control::Unchoke => self.set_choked(id, false),
+            Control::Receipt(receipt) => self.take_receipt(now, id, receipt),
+            Control::Report(report) => {
+                if let Some(link) = self.links.get(&id) {
+                    self.tracker.report(now, &link.peer, &report);
+                }
+            }
+            Control::AskPeers(ask) => self.introduce(now, id, ask),
+            Control::Peers(peers) => {
+                let trusted = self.links.get(&id).is_some_and(Link::is_supernode);
+                if trusted && self.config.role == Role::Tab {
+                    self.meters.signalling += 1;
+                    for (peer, addresses) in peers.peers {
+                        self.meet(now, peer, addresses);
+                    }
+                }
+            }
+            Control::Refuse => {}
+        }
+    }
+
+    fn handle_hello(&mut self, now: Instant, id: LinkId, hello: Hello) {
+        self.meters.signalling += 1;
+        for (site, sequence, _) in &hello.sites {
+            if self.sites.get(site).is_some_and(|ours| ours.sequence < *sequence) {
+                self.events.push_back(Event::ManifestNewer { site: *site, sequence: *sequence });
+            }
+        }
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let first = link.hello.replace(hello).is_none();
+        let supernode = link.is_supernode();
+        if first {
+            // A supernode that serves by HTTP too need not hear what each tab holds.
+            if !supernode && self.config.role == Role::Tab {
+                self.send_all_haves(id);
+            }
+            if supernode {
+                self.ask_peers(now, id);
+            }
+        }
+        self.ready.insert(id);
+        self.http_due = true;
+    }
+
+    fn send_all_haves(&mut self, id: LinkId) {
+        let blobs: Vec<wire::BlobHave> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| !replica.held.is_empty())
+            .map(|(root, replica)| wire::BlobHave {
+                root: root.0.to_vec(),
+                complete: replica.held.is_full(),
+                bitfield: if replica.held.is_full() { Vec::new() } else { replica.held.to_bytes() },
+                ..wire::BlobHave::default()
+            })
+            .collect();
+        self.send_haves(id, &blobs);
+    }
+
+    fn send_haves(&mut self, id: LinkId, blobs: &[wire::BlobHave]) {
+        // A frame holds so many; a bit field may be 32 KiB long, so long ones go alone.
+        let (long, short): (Vec<_>, Vec<_>) =
+            blobs.iter().cloned().partition(|have| have.bitfield.len() > 128);
+        let long = long.chunks(1).map(<[_]>::to_vec);
+        for blobs in short.chunks(MAX_HAVE_BLOBS).map(<[_]>::to_vec).chain(long) {
+            let have = wire::Have { blobs, receipt: None };
+            self.transmit(id, messages::control(wire::control::Message::Have(have)));
+        }
+    }
+
+    /// Tells other tabs what has come since the last time.
+    pub(super) fn announce_fresh(&mut self, now: Instant) {
+        if self.fresh.is_empty() || now < self.have_at {
+            return;
+        }
+        self.have_at = now + self.config.limits.have_interval;
+        let fresh = core::mem::take(&mut self.fresh);
+        let blobs: Vec<wire::BlobHave> =
+            fresh.into_iter().filter_map(|(root, groups)| self.have_of(root, groups)).collect();
+        let tabs: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.is_tab()).map(|(id, _)| *id).collect();
+        for id in tabs {
+            self.send_haves(id, &blobs);
+        }
+    }
+
+    fn have_of(&self, root: BlobRoot, mut groups: Vec<u32>) -> Option<wire::BlobHave> {
+        let replica = self.replicas.get(&root)?;
+        let mut have = wire::BlobHave { root: root.0.to_vec(), ..wire::BlobHave::default() };
+        if replica.held.is_full() {
+            have.complete = true;
+            return Some(have);
+        }
+        groups.sort_unstable();
+        for group in groups {
+            match have.added.last_mut() {
+                Some(range) if range.first + range.count == group => range.count += 1,
+                _ => have.added.push(wire::GroupRange { first: group, count: 1 }),
+            }
+        }
+        if have.added.len() > messages::MAX_HAVE_RANGES {
+            have.added.clear();
+            have.bitfield = replica.held.to_bytes();
+        }
+        Some(have)
+    }
+
+    fn handle_have(&mut self, now: Instant, id: LinkId, BlobHave { root, what }: BlobHave) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(replica) = self.replicas.get_mut(&root) else { return link.keep_unknown(root, what) };
+        let is_tab = link.is_tab();
+        let count = |group, holds| {
+            if is_tab {
+                replica.count(group, holds);
+            }
+        };
+        let shape = self.shapes.get(&root).copied();
+        let Some(shape) = shape else { return };
+        if link.has.update(root, shape, &what, count).is_err() {
+            self.offend(now, id, Offence::Malformed);
+        }
+    }
+
+    fn set_choked(&mut self, id: LinkId, choked: bool) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.choked_by_remote = choked;
+        }
+        self.ready.insert(id);
+        self.http_due = true;
+    }
+
+    /// Supernode: lists the asker, and names others.
+    fn introduce(&mut self, now: Instant, id: LinkId, ask: AskPeers) {
+        let Some(link) = self.links.get(&id).filter(|_| self.config.role == Role::Supernode) else { return };
+        let peer = link.peer.clone();
+        let region = link.hello.as_ref().map_or(0, |hello| hello.region);
+        self.tracker.enter(&peer, ask.site, region, ask.addresses);
+        for receipt in &ask.receipts {
+            self.tracker.hand_in(&peer, receipt);
+        }
+        let count = ask.count.min(MAX_PEERS);
+        let peers = self.tracker.introduce(now, &peer, &ask.site, count, &mut self.rng);
+        let answer = wire::Peers {
+            request: ask.request,
+            site: ask.site.0.to_vec(),
+            peers,
+            retry_after_ms: u64::try_from(ASK_EVERY.as_millis()).unwrap_or(0),
+            swarm: u32::try_from(self.tracker.swarm(&ask.site)).unwrap_or(u32::MAX),
+        };
+        self.meters.signalling += 2;
+        self.transmit(id, messages::control(wire::control::Message::Peers(answer)));
+    }
+
+    /// Tab: asks a supernode for others of each site.
+    pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId) {
+        self.ask_at = now + ASK_EVERY;
+        let sites: Vec<_> = self.sites.keys().copied().collect();
+        for site in sites {
+            let receipts = self.links.values_mut().filter_map(|link| link.account.newest.take());
+            let receipts = receipts.take(messages::MAX_HANDED_IN).collect();
+            let ask = wire::AskPeers {
+                request: self.new_id(),
+                site: site.0.to_vec(),
+                count: ASK_COUNT,
+                addresses: self.addresses.clone(),
+                receipts,
+            };
+            self.meters.signalling += 1;
+            self.transmit(id, messages::control(wire::control::Message::AskPeers(ask)));
+        }
+    }
+
+    pub(super) fn ask_peers_where_due(&mut self, now: Instant) {
+        if self.wants_peers() && now >= self.ask_at {
+            self.ask_all(now);
+        }
+    }
+
+    pub(super) fn ask_all(&mut self, now: Instant) {
+        let supernodes = self.links.iter().filter(|(_, link)| link.hello.is_some() && link.is_supernode());
+        let supernodes: Vec<LinkId> = supernodes.map(|(id, _)| *id).collect();
+        for id in supernodes {
+            self.ask_peers(now, id);
+        }
+    }
+
+    pub(super) fn wants_peers(&self) -> bool {
+        let tabs = self.links.values().filter(|link| !link.is_supernode()).count();
+        self.config.role == Role::Tab
+            && self.consent.fetch
+            && tabs + self.dialling.len() < self.config.limits.links_wanted
+            && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
+    }
+
+    fn meet(&mut self, now: Instant, peer: PublicKey, addresses: Vec<Vec<u8>>) {
+        let known = peer == self.config.keypair.public()
+            || self.links.values().any(|link| link.peer == peer)
+            || self.dialling.contains(&peer)
+            || self.cut.holds(now, &peer);
+        if known || addresses.is_empty() || !self.wants_peers() {
+            return;
+        }
+        self.dialling.insert(peer.clone());
+        self.effects.push_back(Effect::Dial { peer, addresses });
+    }
+
+    /// A peer broke the protocol: it is cut, remembered, and where nobody does that by accident, reported.
+    pub(super) fn offend(&mut self, now: Instant, id: LinkId, offence: Offence) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (peer, session) = (link.peer.clone(), link.hello.as_ref().map_or(0, |hello| hello.session));
+        let supernode = link.is_supernode();
+        self.meters.cut += 1;
+        self.cut.cut(now, peer.clone(), offence);
+        self.effects.push_back(Effect::Disconnect { link: id, reason: DisconnectReason::Offence(offence) });
+        self.unlink(id);
+        if offence.is_reported() && !supernode && self.config.role == Role::Tab {
+            let report = tracker::sign_report(&self.config.keypair, &peer, offence.to_wire(), session);
+            let supernodes: Vec<LinkId> =
+                self.links.iter().filter(|(_, link)| link.is_supernode()).map(|(id, _)| *id).collect();
+            for id in supernodes {
+                self.transmit(id, messages::control(wire::control::Message::Report(report.clone())));
+            }
+        }
+        self.events.push_back(Event::PeerCut { peer, offence });
+    }
+
+    /// Forgets a link, and takes back what was asked over it.
+    pub(super) fn unlink(&mut self, id: LinkId) {
+        let Some(mut link) = self.links.remove(&id) else { return };
+        if link.is_tab() {
+            for (root, has) in link.has.iter() {
+                if let Some(replica) = self.replicas.get_mut(root) {
+                    for group in (0..replica.shape.groups()).filter(|group| has.group(*group)) {
+                        replica.count(group, false);
+                    }
+                }
+            }
+        }
+        self.release_link(id, &mut link);
+        self.unsigned.remove(&id);
+        if self.config.role == Role::Supernode && !self.links.values().any(|other| other.peer == link.peer) {
+            self.tracker.leave(&link.peer);
+        }
+        self.http_due = true;
+    }
+}

@@ -1,0 +1,130 @@
+//! One link as the core sees it: what the remote said, what we asked of it, what it asked of us.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{LinkAbout, LinkStatus, Role};
+use crate::{
+    base::{BlobRoot, EffectId, Instant, LinkId},
+    cdn::{
+        availability::Availability,
+        flood::FloodGate,
+        messages::{Hello, Request, What},
+        pipeline::Pipeline,
+        receipts::Account,
+        spread,
+    },
+    identity::PublicKey,
+};
+
+/// Requests one link may have waiting: the longest lawful pipeline in single groups, and as much again for those
+/// that cross a choke.
+pub(super) const MAX_QUEUED: usize = 256;
+/// Serves of one link under way in the shell: one being written, one being read from the store.
+pub(super) const MAX_SERVING: usize = 2;
+/// Statements kept about blobs that no manifest or fetch has named yet.
+const MAX_UNKNOWN: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: PublicKey,
+    pub(super) draw: u64,
+    pub(super) dialer: bool,
+    pub(super) rendezvous: bool,
+    pub(super) hello: Option<Hello>,
+    /// Ours, that receipts to us name.
+    pub(super) session: u64,
+    pub(super) gate: FloodGate,
+    pub(super) account: Account,
+    /// Last payload in either direction, or the start.
+    pub(super) useful_at: Instant,
+    // ── as consumer ──
+    pub(super) has: Availability,
+    unknown: BTreeMap<BlobRoot, Vec<What>>,
+    unknown_statements: usize,
+    pub(super) pipeline: Pipeline,
+    pub(super) choked_by_remote: bool,
+    pub(super) retry_at: Instant,
+    pub(super) false_haves: u32,
+    pub(super) overdue: u32,
+    /// Bytes it gave since the last choice of whom to serve.
+    pub(super) given: u64,
+    // ── as provider ──
+    pub(super) queue: VecDeque<Request>,
+    pub(super) serving: BTreeSet<EffectId>,
+    pub(super) choking: bool,
+    pub(super) requested_at: Option<Instant>,
+    pub(super) asks: u32,
+    pub(super) asked_at: Instant,
+}
+
+impl Link {
+    pub(super) fn new(now: Instant, about: LinkAbout, rendezvous: bool, session: u64) -> Self {
+        Self {
+            draw: spread::draw(&about.peer),
+            peer: about.peer,
+            dialer: about.dialer,
+            rendezvous,
+            hello: None,
+            session,
+            gate: FloodGate::new(now),
+            account: Account::default(),
+            useful_at: now,
+            has: Availability::default(),
+            unknown: BTreeMap::new(),
+            unknown_statements: 0,
+            pipeline: Pipeline::default(),
+            choked_by_remote: false,
+            retry_at: now,
+            false_haves: 0,
+            overdue: 0,
+            given: 0,
+            queue: VecDeque::new(),
+            serving: BTreeSet::new(),
+            choking: false,
+            requested_at: None,
+            asks: 0,
+            asked_at: now,
+        }
+    }
+
+    pub(super) fn is_supernode(&self) -> bool {
+        self.rendezvous || self.hello.as_ref().is_some_and(|hello| hello.supernode)
+    }
+
+    pub(super) fn is_tab(&self) -> bool {
+        !self.rendezvous && self.hello.as_ref().is_some_and(|hello| !hello.supernode)
+    }
+
+    /// Keeps a statement about a blob whose length is not known yet.
+    pub(super) fn keep_unknown(&mut self, root: BlobRoot, what: What) {
+        if self.unknown_statements < MAX_UNKNOWN {
+            self.unknown_statements += 1;
+            self.unknown.entry(root).or_default().push(what);
+        }
+    }
+
+    pub(super) fn take_unknown(&mut self, root: &BlobRoot) -> Vec<What> {
+        let statements = self.unknown.remove(root).unwrap_or_default();
+        self.unknown_statements -= statements.len();
+        statements
+    }
+
+    pub(super) fn status(&self, link: LinkId) -> LinkStatus {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is for show"
+        )]
+        let bytes_per_second = self.pipeline.bytes_per_second() as u64;
+        LinkStatus {
+            link,
+            peer: self.peer.clone(),
+            role: if self.is_supernode() { Role::Supernode } else { Role::Tab },
+            received: self.account.verified,
+            sent: self.account.sent,
+            rtt_micros: self.pipeline.rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            bytes_per_second,
+            in_flight_bytes: self.pipeline.in_flight_bytes(),
+        }
+    }
+}

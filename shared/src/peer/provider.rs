@@ -1,0 +1,154 @@
+//! Serving: what others ask, within consent, budget and bounds.
+
+use super::{
+    Done, Effect, Peer, Stream,
+    link::{MAX_QUEUED, MAX_SERVING},
+};
+use crate::{
+    base::{EffectId, Instant, LinkId, RequestId},
+    cdn::{
+        messages::{self, Request},
+        offences::Offence,
+        part::Part,
+    },
+    wire::Refusal,
+};
+
+/// After a full queue: by then some of it has gone out.
+const BUSY_MS: u64 = 500;
+
+/// An answer under way in the shell.
+#[derive(Debug)]
+pub(super) struct Serving {
+    link: LinkId,
+    request: RequestId,
+    bytes: u64,
+}
+
+impl Peer {
+    pub(super) fn handle_request(&mut self, now: Instant, id: LinkId, request: Request) {
+        let refusal = self.refusal_of(&request);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.requested_at = Some(now);
+        if let Some(receipt) = request.receipt.clone() {
+            self.take_receipt(now, id, receipt);
+        }
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let refusal = refusal.or((link.queue.len() >= MAX_QUEUED).then_some(Refusal::Busy));
+        if let Some(refusal) = refusal {
+            self.meters.refused += 1;
+            return self.end_request(id, request.request, Some(refusal));
+        }
+        link.queue.push_back(request);
+        self.serve_next(id);
+    }
+
+    fn refusal_of(&self, request: &Request) -> Option<Refusal> {
+        if !self.consent.serve {
+            return Some(Refusal::Withdrawn);
+        }
+        let Some(replica) = self.replicas.get(&request.root) else { return Some(Refusal::NotFound) };
+        if !request.part.fits(replica.shape) {
+            return Some(Refusal::Malformed);
+        }
+        if self.budget.upload_bytes < request.part.bytes(replica.shape) {
+            return Some(Refusal::OverBudget);
+        }
+        let held = match request.part {
+            Part::Groups { first, count } => (first..first + count).all(|group| replica.held.get(group)),
+            // Whoever holds a group also holds the hashes above it.
+            Part::Top | Part::Page(_) => !replica.held.is_empty(),
+        };
+        (!held).then_some(Refusal::NotFound)
+    }
+
+    fn serve_next(&mut self, id: LinkId) {
+        loop {
+            let effect = EffectId(self.new_id());
+            let Some(link) = self.links.get_mut(&id) else { return };
+            if link.serving.len() >= MAX_SERVING {
+                return;
+            }
+            let Some(Request { request, root, part, .. }) = link.queue.pop_front() else { return };
+            let Some(replica) = self.replicas.get(&root) else {
+                self.end_request(id, request, Some(Refusal::NotFound));
+                continue;
+            };
+            let (shape, bytes) = (replica.shape, part.bytes(replica.shape));
+            link.serving.insert(effect);
+            link.account.sent += bytes;
+            link.useful_at = link.requested_at.unwrap_or(link.useful_at);
+            self.budget.upload_bytes = self.budget.upload_bytes.saturating_sub(bytes);
+            self.serving.insert(effect, Serving { link: id, request, bytes });
+            self.effects.push_back(Effect::Serve { effect, link: id, request, root, shape, part });
+        }
+    }
+
+    pub(super) fn serve_done(&mut self, effect: EffectId, done: Done) {
+        let Some(Serving { link: id, request, bytes }) = self.serving.remove(&effect) else { return };
+        let sent = match done {
+            Done::Served { bytes } => bytes,
+            Done::HttpFinished | Done::Cancelled | Done::Failed => 0,
+        };
+        self.meters.sent += sent;
+        self.budget.upload_bytes = self.budget.upload_bytes.saturating_add(bytes.saturating_sub(sent));
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.serving.remove(&effect);
+        link.account.sent -= bytes.saturating_sub(sent);
+        if sent < bytes {
+            let refusal = (done == Done::Failed).then_some(Refusal::NotFound);
+            self.end_request(id, request, refusal);
+        }
+        self.serve_next(id);
+    }
+
+    pub(super) fn cancel_request(&mut self, id: LinkId, request: RequestId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let queued = link.queue.len();
+        link.queue.retain(|waiting| waiting.request != request);
+        if link.queue.len() < queued {
+            return self.end_request(id, request, None);
+        }
+        let serving =
+            self.serving.iter().find(|(_, serving)| serving.link == id && serving.request == request);
+        if let Some((effect, _)) = serving {
+            self.effects.push_back(Effect::CancelServe { effect: *effect });
+        }
+    }
+
+    /// Stops serving now: what is queued is refused, what is under way ends before its next piece.
+    pub(super) fn stop_serving(&mut self) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in links {
+            let queue =
+                self.links.get_mut(&id).map(|link| core::mem::take(&mut link.queue)).unwrap_or_default();
+            for request in queue {
+                self.end_request(id, request.request, Some(Refusal::Withdrawn));
+            }
+        }
+        let effects = self.serving.keys().map(|effect| Effect::CancelServe { effect: *effect });
+        self.effects.extend(effects);
+    }
+
+    pub(super) fn take_receipt(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        receipt: crate::wire::cdn::SignedReceipt,
+    ) {
+        let ourselves = self.config.keypair.public();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (peer, session) = (link.peer.clone(), link.session);
+        match link.account.take_receipt(receipt, &ourselves, &peer, session) {
+            Ok(gained) => self.meters.receipted += gained,
+            Err(Offence::BadReceipt) => self.offend(now, id, Offence::BadReceipt),
+            Err(_) => {}
+        }
+    }
+
+    fn end_request(&mut self, link: LinkId, request: RequestId, refusal: Option<Refusal>) {
+        let retry = if refusal == Some(Refusal::Busy) { BUSY_MS } else { 0 };
+        let frame = messages::end(request, refusal, retry);
+        self.effects.push_back(Effect::Transmit { link, stream: Stream::Serve, frame });
+    }
+}
