@@ -29,6 +29,7 @@ mod relay;
 mod security;
 mod source_limit;
 mod transport;
+pub mod webrtc_direct;
 
 pub use address::{AddressError, DialAddress, ListenAddress, ListenKind};
 pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};

@@ -1,0 +1,144 @@
+//! ICE-lite: who is asking, and the answer.
+//!
+//! A client of WebRTC Direct makes up one random string and uses it as user name fragment and
+//! password of both sides. So the first binding request tells everything needed to answer it, and
+//! the fragment names the session whatever address it comes from.
+
+use std::net::SocketAddr;
+
+use str0m::crypto::CryptoProvider;
+use str0m::ice::{StunMessage, TransId};
+
+/// What the specification puts before the client's random string.
+const FRAGMENT_PREFIX: &str = "libp2p+webrtc+v1/";
+
+/// RFC 8839 bounds a user name fragment at 256 characters.
+const FRAGMENT_BYTES_MAX: usize = 256;
+
+/// The first two bits of STUN are zero, and its first byte is at most 3 (RFC 7983).
+pub(super) fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|byte| *byte < 4)
+}
+
+/// DTLS records begin with a content type of 20 to 63 (RFC 7983).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|byte| (20..64).contains(byte))
+}
+
+/// A binding request that passed its integrity check.
+#[derive(Debug)]
+pub(super) struct Binding<'a> {
+    /// Names the session, and is its password too.
+    pub fragment: &'a str,
+    /// The client wants data to flow on this path.
+    pub nominated: bool,
+    transaction: TransId,
+}
+
+/// Reads a binding request; `None` for everything else.
+pub(super) fn parse<'a>(datagram: &'a [u8], crypto: &CryptoProvider) -> Option<Binding<'a>> {
+    let message = StunMessage::parse(datagram).ok()?;
+    if !message.is_binding_request() {
+        return None;
+    }
+    // "ours:theirs", and both are the same string.
+    let (fragment, remote) = message.username()?.split_once(':')?;
+    if fragment != remote || fragment.len() > FRAGMENT_BYTES_MAX || !fragment.starts_with(FRAGMENT_PREFIX) {
+        return None;
+    }
+    let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+    if !message.verify(fragment.as_bytes(), hmac) {
+        return None;
+    }
+    Some(Binding { fragment, nominated: message.use_candidate(), transaction: message.trans_id() })
+}
+
+/// Writes the answer to `buffer`: the address we see the client at.
+pub(super) fn answer<'b>(
+    binding: &Binding<'_>,
+    from: SocketAddr,
+    crypto: &CryptoProvider,
+    buffer: &'b mut [u8],
+) -> Option<&'b [u8]> {
+    let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+    let length = StunMessage::binding_reply(binding.transaction, from)
+        .to_bytes(Some(binding.fragment.as_bytes()), buffer, hmac)
+        .ok()?;
+    buffer.get(..length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FRAGMENT: &str = "libp2p+webrtc+v1/abcdefghijklmnop";
+
+    fn request(username: &str, password: &str) -> Vec<u8> {
+        let crypto = str0m::crypto::from_feature_flags();
+        let mut buffer = vec![0; 1200];
+        let length = StunMessage::binding_request(username, TransId::new(), true, 1, 1, true)
+            .to_bytes(Some(password.as_bytes()), &mut buffer, |key, parts| {
+                crypto.sha1_hmac_provider.sha1_hmac(key, parts)
+            })
+            .unwrap();
+        buffer.truncate(length);
+        buffer
+    }
+
+    fn check(username: &str, password: &str, expect: Option<&str>) {
+        let crypto = str0m::crypto::from_feature_flags();
+        let datagram = request(username, password);
+        assert!(is_stun(&datagram));
+        assert_eq!(parse(&datagram, &crypto).map(|binding| binding.fragment), expect, "{username}");
+    }
+
+    #[test]
+    fn only_requests_of_webrtc_direct_are_taken() {
+        check(&format!("{FRAGMENT}:{FRAGMENT}"), FRAGMENT, Some(FRAGMENT));
+        check(&format!("{FRAGMENT}:{FRAGMENT}"), "another password", None);
+        check(&format!("{FRAGMENT}:other"), FRAGMENT, None);
+        check("somebody:somebody", "somebody", None);
+    }
+
+    #[test]
+    fn answer_tells_the_client_its_address() {
+        let crypto = str0m::crypto::from_feature_flags();
+        let datagram = request(&format!("{FRAGMENT}:{FRAGMENT}"), FRAGMENT);
+        let binding = parse(&datagram, &crypto).unwrap();
+        let from = "192.0.2.7:4711".parse().unwrap();
+        let mut buffer = [0; 512];
+        let answer = answer(&binding, from, &crypto, &mut buffer).unwrap();
+        let message = StunMessage::parse(answer).unwrap();
+        assert!(message.is_successful_binding_response());
+        assert_eq!(message.mapped_address(), Some(from));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_datagrams_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let crypto = str0m::crypto::from_feature_flags();
+            let _ = parse(&bytes, &crypto);
+            // Past the first checks too: a right length and cookie.
+            if bytes.len() >= 20 {
+                let length = u16::try_from(bytes.len() - 20).unwrap();
+                bytes[0] = 0;
+                bytes[1] = 1;
+                bytes[2..4].copy_from_slice(&length.to_be_bytes());
+                bytes[4..8].copy_from_slice(&[0x21, 0x12, 0xa4, 0x42]);
+                let _ = parse(&bytes, &crypto);
+            }
+        }
+
+        #[test]
+        fn a_flipped_byte_is_never_accepted_as_another_session(index in 0usize..100, bit in 0u8..8) {
+            let crypto = str0m::crypto::from_feature_flags();
+            let mut datagram = request(&format!("{FRAGMENT}:{FRAGMENT}"), FRAGMENT);
+            let index = index % datagram.len();
+            datagram[index] ^= 1 << bit;
+            if let Some(binding) = parse(&datagram, &crypto) {
+                prop_assert_eq!(binding.fragment, FRAGMENT);
+            }
+        }
+    }
+}
