@@ -44,7 +44,8 @@ impl Admission {
         let source = source_of(address);
         let mut counts = self.lock();
         let of_source = counts.by_source.get(&source).copied().unwrap_or_default();
-        if counts.total.sessions >= self.limits.sessions || counts.total.handshakes >= self.limits.handshakes {
+        if counts.total.sessions >= self.limits.sessions || counts.total.handshakes >= self.limits.handshakes
+        {
             self.stats.refused_full.one();
             return Err(Refused::Full);
         }
@@ -114,9 +115,7 @@ impl Drop for Permit {
 /// An IPv4 address, or the /64 an IPv6 address is in: that is what one party commonly holds.
 fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
     }
 }

@@ -47,8 +47,8 @@ impl Certificate {
     /// Reads what [`Certificate::to_pem`] wrote.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
         let key = rcgen::KeyPair::from_pem(pem).map_err(CertificateError::Key)?;
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| CertificateError::NoCertificate)?;
+        let certificate =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::NoCertificate)?;
         Ok(Self::from_der(certificate.to_vec(), key.serialize_der(), pem.to_owned()))
     }
 

@@ -84,19 +84,23 @@ impl Driver {
             } else {
                 Interest::READABLE
             };
+            let mut writable = false;
             tokio::select! {
                 () = self.incoming.closed() => break,
                 () = &mut sleep => {}
                 () = wire.attention.notified() => {}
-                ready = wire.socket.ready(interest) => {
-                    if let Err(error) = ready {
+                ready = wire.socket.ready(interest) => match ready {
+                    Ok(ready) => writable = ready.is_writable(),
+                    Err(error) => {
                         tracing::error!(%error, "the WebRTC socket failed");
                         break;
                     }
                 }
             }
             self.receive(&mut buffer);
-            self.flush();
+            if writable {
+                self.flush();
+            }
             self.keep_appointments();
         }
         for known in self.sessions.values() {
@@ -121,9 +125,6 @@ impl Driver {
     }
 
     fn flush(&mut self) {
-        if !self.wire.is_waited_for() {
-            return;
-        }
         for id in self.wire.take_waiting() {
             self.with_session(id, |session, now| session.handle_writable(now));
         }

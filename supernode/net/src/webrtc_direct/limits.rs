@@ -1,14 +1,14 @@
-//! The bounds of a listener, each with the reason for its default.
+//! The bounds of a transport, each with the reason for its default.
 
 use std::time::Duration;
 
-/// What a listener allows. Everything a stranger can make grow is bounded here.
+/// What a transport allows, over all its listeners. Everything a stranger can make grow is bounded here.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Sessions alive on one listener, handshakes included. Memory is the reason: a quiet session
+    /// Sessions alive, handshakes included. Memory is the reason: a quiet session
     /// costs tens of kilobytes.
     pub sessions: usize,
-    /// Handshakes under way on one listener: each may cost a signature and a key exchange.
+    /// Handshakes under way: each may cost a signature and a key exchange.
     pub handshakes: usize,
     /// Sessions alive from one source (an IPv4 address, an IPv6 /64). Offices share an address.
     pub sessions_per_source: usize,

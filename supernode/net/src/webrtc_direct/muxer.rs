@@ -62,10 +62,7 @@ impl StreamMuxer for Connection {
         })
     }
 
-    fn poll(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
         let moved = self.session.poll_moved(context);
         moved.map_ok(|address| StreamMuxerEvent::AddressChange(multiaddr(address)))
     }

@@ -603,7 +603,10 @@ impl State {
     }
 
     fn close_if_over(&mut self, key: ChannelKey) {
-        if self.channels.get(&key).is_some_and(|channel| channel.abandoned_until.is_some() && channel.is_over())
+        if self
+            .channels
+            .get(&key)
+            .is_some_and(|channel| channel.abandoned_until.is_some() && channel.is_over())
         {
             self.close_stream(key);
         }

@@ -39,11 +39,7 @@ impl AsyncRead for Substream {
 }
 
 impl AsyncWrite for Substream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.session.poll_write(self.key, context, bytes)
     }
 

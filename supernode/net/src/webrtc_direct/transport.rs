@@ -57,6 +57,7 @@ pub struct Transport {
     certificate: Certificate,
     limits: Limits,
     stats: Arc<Stats>,
+    admission: Arc<Admission>,
     listeners: Vec<Listener>,
     events: VecDeque<Event>,
     waker: Option<Waker>,
@@ -76,11 +77,13 @@ impl Transport {
     /// A transport for this peer. Must be used inside a tokio runtime.
     #[must_use]
     pub fn new(identity: Keypair, certificate: Certificate, limits: Limits) -> Self {
+        let stats = Arc::<Stats>::default();
         Self {
             identity,
             certificate,
+            admission: Admission::new(limits.clone(), stats.clone()),
             limits,
-            stats: Arc::default(),
+            stats,
             listeners: Vec::new(),
             events: VecDeque::new(),
             waker: None,
@@ -98,7 +101,6 @@ impl Transport {
         let local = socket.local_addr()?;
         let wire =
             Arc::new(Wire::new(socket, self.certificate.clone(), self.limits.clone(), self.stats.clone()));
-        let admission = Admission::new(self.limits.clone(), self.stats.clone());
         let (sender, incoming) = mpsc::channel(INCOMING_MAX);
         let interfaces = if local.ip().is_unspecified() {
             Some(IfWatcher::new()?)
@@ -107,7 +109,7 @@ impl Transport {
             self.events.push_back(TransportEvent::NewAddress { listener_id: id, listen_addr });
             None
         };
-        tokio::spawn(Driver::new(wire, admission, sender).run());
+        tokio::spawn(Driver::new(wire, self.admission.clone(), sender).run());
         self.listeners.push(Listener { id, local, incoming, interfaces });
         Ok(())
     }
@@ -244,9 +246,7 @@ fn parse_listen_address(address: &Multiaddr) -> Option<SocketAddr> {
     };
     let Protocol::Udp(port) = protocols.next()? else { return None };
     let Protocol::WebRTCDirect = protocols.next()? else { return None };
-    protocols
-        .all(|protocol| matches!(protocol, Protocol::Certhash(_)))
-        .then_some(SocketAddr::new(ip, port))
+    protocols.all(|protocol| matches!(protocol, Protocol::Certhash(_))).then_some(SocketAddr::new(ip, port))
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -35,7 +35,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: UdpSocket, certificate: Certificate, limits: Limits, stats: Arc<Stats>) -> Self {
+    pub(super) fn new(
+        socket: UdpSocket,
+        certificate: Certificate,
+        limits: Limits,
+        stats: Arc<Stats>,
+    ) -> Self {
         let sctp = SctpConfig::new(limits.receive_window_bytes);
         Self {
             socket,
