@@ -396,11 +396,12 @@ impl State {
             let buffer = if heap.is_empty() { &mut stack[..] } else { &mut heap[..] };
             match dtls.poll_output(buffer) {
                 DtlsOutput::Packet(packet) => {
-                    if !self.unsent.is_empty() || !self.wire.send(packet, self.remote) {
-                        if self.unsent.is_empty() {
+                    let waiting = !self.unsent.is_empty();
+                    if waiting || !self.wire.send(packet, self.remote) {
+                        self.unsent.push_back(packet.to_vec());
+                        if !waiting {
                             self.wire.wait_for_socket(self.id);
                         }
-                        self.unsent.push_back(packet.to_vec());
                     }
                 }
                 DtlsOutput::ApplicationData(data) => {
