@@ -48,6 +48,9 @@ pub(super) struct Channel {
     /// The substream was dropped; incoming bytes are thrown away until both halves have ended, or
     /// until this time.
     pub abandoned_until: Option<Instant>,
+    /// The remote was told that we write no more, by `Fin` or `Reset`. It waits for that even
+    /// where it has told us to stop.
+    pub said_end: bool,
     /// SCTP has closed the stream under us.
     pub detached: bool,
     /// We have asked SCTP to close it.
@@ -67,6 +70,7 @@ impl Channel {
             in_flight: 0,
             waiting: false,
             abandoned_until: None,
+            said_end: false,
             detached: false,
             closing: false,
             decoder: Decoder::default(),
@@ -83,6 +87,12 @@ impl Channel {
     /// Both halves are over, as far as we can know.
     pub(super) fn is_over(&self) -> bool {
         self.read != ReadHalf::Open && !matches!(self.write, WriteHalf::Open | WriteHalf::Ended)
+    }
+
+    /// When SCTP is to be asked to close the stream, should the remote not have done so. The channel
+    /// of the handshake stays as it is: closing it would free its id and gain nothing.
+    pub(super) fn overdue_at(&self) -> Option<Instant> {
+        self.abandoned_until.filter(|_| self.stream != super::state::NOISE_STREAM)
     }
 
     /// Nobody can ask for this channel any more, and SCTP does not know it.

@@ -260,6 +260,8 @@ impl Session {
         };
         if channel.write == WriteHalf::Open {
             channel.write = WriteHalf::Ended;
+        }
+        if !std::mem::replace(&mut channel.said_end, true) {
             state.send_flag(key, Flag::Fin, Instant::now());
             self.appoint(&mut state);
         }

@@ -134,7 +134,7 @@ impl State {
         if self.closed.is_some() {
             return None;
         }
-        let linger = self.channels.values().filter_map(|channel| channel.abandoned_until).min();
+        let linger = self.channels.values().filter_map(Channel::overdue_at).min();
         let idle = self.heard + self.wire.limits.idle_timeout;
         [self.dtls_timeout, self.sctp.poll_timeout(), self.handshake_until, linger, Some(idle)]
             .into_iter()
@@ -196,7 +196,7 @@ impl State {
         let overdue: Vec<ChannelKey> = self
             .channels
             .iter()
-            .filter(|(_, channel)| channel.abandoned_until.is_some_and(|until| until <= now))
+            .filter(|(_, channel)| channel.overdue_at().is_some_and(|until| until <= now))
             .map(|(key, _)| *key)
             .collect();
         for key in overdue {
@@ -264,8 +264,7 @@ impl State {
 
     /// Opens a channel of ours. `None`: the limit is reached, ask again when one has ended.
     pub(super) fn open_channel(&mut self, now: Instant) -> Option<ChannelKey> {
-        let ours = self.by_stream.keys().filter(|id| *id % 2 == 1).count();
-        if ours >= self.wire.limits.streams {
+        if self.live_streams(1) >= self.wire.limits.streams {
             return None;
         }
         let free = (1..STREAM_ID_END)
@@ -315,10 +314,14 @@ impl State {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.abandon(now + LINGER);
         let stop = channel.read == ReadHalf::Open;
-        let reset = channel.write == WriteHalf::Open;
-        if reset {
-            channel.write = WriteHalf::Reset;
-        }
+        let end = match channel.write {
+            WriteHalf::Open => {
+                channel.write = WriteHalf::Reset;
+                Some(Flag::Reset)
+            }
+            _ => Some(Flag::Fin),
+        };
+        let end = end.filter(|_| !std::mem::replace(&mut channel.said_end, true));
         if channel.is_forgotten() {
             self.channels.remove(&key);
             return;
@@ -326,11 +329,10 @@ impl State {
         if stop {
             self.send_frame(key, Some(Flag::StopSending), &[], now);
         }
-        if reset {
-            self.send_frame(key, Some(Flag::Reset), &[], now);
+        if end.is_some() {
+            self.send_frame(key, end, &[], now);
         }
         self.read_ahead(key, now);
-        self.close_if_over(key);
         self.drain(now);
     }
 
@@ -358,6 +360,12 @@ impl State {
             }
         }
         self.dtls.is_some()
+    }
+
+    /// Streams with a half still open, of the ids with this remainder by two: ours are odd.
+    fn live_streams(&self, remainder: u16) -> usize {
+        let live = |channel: &&Channel| channel.stream % 2 == remainder && !channel.is_over();
+        self.channels.values().filter(live).count()
     }
 
     fn insert_channel(&mut self, stream: u16) -> ChannelKey {
@@ -496,8 +504,8 @@ impl State {
 
     /// A stream we do not know: its first message must open it.
     fn accept(&mut self, stream: u16) {
-        let theirs = self.by_stream.keys().filter(|id| *id % 2 == 0).count();
-        let full = theirs > self.wire.limits.streams;
+        let full = self.live_streams(0) >= self.wire.limits.streams
+            || self.by_stream.len() >= usize::from(STREAM_ID_END);
         let Some(mut sctp_stream) = self.sctp.stream(stream) else { return };
         let opened = match sctp_stream.read_sctp() {
             Ok(Some(message)) if message.ppi == Ppi::Dcep => {
@@ -568,7 +576,6 @@ impl State {
                     self.close_stream(key);
                 }
             }
-            self.close_if_over(key);
         }
     }
 
@@ -603,17 +610,11 @@ impl State {
         true
     }
 
-    fn close_if_over(&mut self, key: ChannelKey) {
-        if self
-            .channels
-            .get(&key)
-            .is_some_and(|channel| channel.abandoned_until.is_some() && channel.is_over())
-        {
-            self.close_stream(key);
-        }
-    }
-
     /// Asks SCTP to close the stream under a channel that its user has dropped.
+    ///
+    /// Only where the remote does not: a remote that has seen both halves end closes the channel
+    /// itself, and SCTP answers that. Were we to ask too, the crate would reset the stream twice,
+    /// and the second could meet a new channel that the remote has given the same id.
     fn close_stream(&mut self, key: ChannelKey) {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         if !channel.closing {
