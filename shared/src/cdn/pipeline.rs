@@ -7,7 +7,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::part::{Part, Piece};
+use super::part::Part;
 use crate::base::{BlobRoot, Instant, RequestId};
 
 /// Before anything was measured: four groups, which one round trip of any path carries.

@@ -48,7 +48,6 @@ pub(super) struct Fetch {
     pub(super) priority: Priority,
     pub(super) missing: u32,
     pub(super) progress_at: Instant,
-    pub(super) started: Instant,
     order: (u8, u64),
 }
 
@@ -96,7 +95,7 @@ impl Peer {
             Priority::Idle => (2, self.rng.next_u64()),
         };
         self.queue.insert((order, fetch));
-        let state = Fetch { root, range, priority, missing, progress_at: now, started: now, order };
+        let state = Fetch { root, range, priority, missing, progress_at: now, order };
         self.fetches.insert(fetch, state);
         self.all_ready();
         self.http_due = true;

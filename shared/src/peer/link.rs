@@ -11,7 +11,6 @@ use crate::{
         messages::{Hello, Request, What},
         pipeline::Pipeline,
         receipts::Account,
-        spread,
     },
     identity::PublicKey,
 };
@@ -27,7 +26,6 @@ const MAX_UNKNOWN: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PublicKey,
-    pub(super) draw: u64,
     pub(super) dialer: bool,
     pub(super) rendezvous: bool,
     pub(super) hello: Option<Hello>,
@@ -51,16 +49,12 @@ pub(super) struct Link {
     // ── as provider ──
     pub(super) queue: VecDeque<Request>,
     pub(super) serving: BTreeSet<EffectId>,
-    pub(super) choking: bool,
     pub(super) requested_at: Option<Instant>,
-    pub(super) asks: u32,
-    pub(super) asked_at: Instant,
 }
 
 impl Link {
     pub(super) fn new(now: Instant, about: LinkAbout, rendezvous: bool, session: u64) -> Self {
         Self {
-            draw: spread::draw(&about.peer),
             peer: about.peer,
             dialer: about.dialer,
             rendezvous,
@@ -80,10 +74,7 @@ impl Link {
             given: 0,
             queue: VecDeque::new(),
             serving: BTreeSet::new(),
-            choking: false,
             requested_at: None,
-            asks: 0,
-            asked_at: now,
         }
     }
 
