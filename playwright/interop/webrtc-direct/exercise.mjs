@@ -10,32 +10,23 @@ import { createLibp2p } from 'libp2p'
 const ECHO = '/echo/1.0.0'
 const SOURCE = '/source/1.0.0'
 
-export async function exercise (address, { echoBytes, sourceBytes, shortStreams, pauseMillis, sessions, quietSeconds }) {
+export async function exercise (address, { echoBytes, sourceBytes, shortStreams, sessions, quietSeconds }) {
   const node = await peer()
   const report = {}
-  // libdatachannel (Node) gives the id of a channel it has closed to the next one at once, and
-  // takes the other side's reset of the old one for a reset of the new. So give it a moment.
-  const pause = () => new Promise(resolve => setTimeout(resolve, pauseMillis))
   try {
     const target = multiaddr(address)
     const started = performance.now()
     const connection = await node.dial(target, { signal: AbortSignal.timeout(20_000) })
     report.dialMillis = round(performance.now() - started)
-    await pause()
     report.pingMillis = round(await node.services.ping.ping(target))
-    await pause()
     report.agent = (await node.services.identify.identify(connection)).agentVersion
 
-    await pause()
     if (echoBytes > 0) report.echo = await echo(connection, echoBytes)
-    await pause()
     if (sourceBytes > 0) report.source = await source(connection, sourceBytes)
     for (let index = 0; index < shortStreams; index++) {
-      await pause()
-      await shortStream(connection, index)
+        await shortStream(connection, index)
     }
     report.shortStreams = shortStreams
-    await pause()
     report.pingAfterMillis = round(await node.services.ping.ping(target))
     if (sessions > 0) await quiet(address, sessions, quietSeconds)
   } finally {

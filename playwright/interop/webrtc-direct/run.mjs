@@ -19,6 +19,8 @@ const { startListener } = await import('./listener.mjs')
 
 const number = (name, otherwise) => Number(process.env[name] ?? otherwise)
 const options = {
+  // More than Chromium has ids for: it must get to reuse them.
+  shortStreams: 600,
   echoBytes: number('ECHO_BYTES', 10_000_000),
   sourceBytes: number('SOURCE_BYTES', 10_000_000),
   sessions: number('SESSIONS', 0),
@@ -49,7 +51,7 @@ process.exit(failed ? 1 : 0)
 
 function inNode (address) {
   return new Promise((resolve, reject) => {
-    const child = spawn(NODE, [`${HERE}node-peer.mjs`, address, JSON.stringify({ ...options, shortStreams: 30, pauseMillis: 50 })], {
+    const child = spawn(NODE, [`${HERE}node-peer.mjs`, address, JSON.stringify(options)], {
       stdio: ['ignore', 'pipe', 'inherit'],
       timeout: 180_000
     })
@@ -63,8 +65,7 @@ function inNode (address) {
   })
 }
 
-// Six hundred streams are more than Chromium has ids for: it must get to reuse them.
 async function inBrowser (address) {
   const { exerciseInBrowser } = await import('./browser-peer.mjs')
-  return exerciseInBrowser(address, { ...options, shortStreams: 600, pauseMillis: 0 })
+  return exerciseInBrowser(address, options)
 }
