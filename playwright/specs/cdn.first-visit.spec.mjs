@@ -1,0 +1,73 @@
+// A visitor's first visit: no service worker is active yet, and the loader hooks what the page asks for later.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { brokenPictures, fetchAll, screenshot, scrollThrough, startBrowser } from '../rig/browser.mjs';
+import { running, startNetwork, status } from '../rig/network.mjs';
+
+let browser;
+let network;
+before(async () => {
+  network = await startNetwork();
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.close();
+  await network?.close();
+});
+
+/** On one machine the plain network wins many races, as it should; but never all of them. */
+const VERIFIED_BYTES_MIN = 1e6;
+
+test('every file is as it was published, and much of it came verified from the supernode', async () => {
+  const { page, errors, close } = await browser.visitor({ serviceWorkers: 'block' });
+  await page.goto(network.url);
+  await running(page);
+  network.origin.reset();
+  const result = await fetchAll(page);
+  assert.deepEqual(result.wrong, []);
+  const { bytes } = await status(page);
+  assert.ok(bytes.edge > VERIFIED_BYTES_MIN, JSON.stringify(bytes));
+  assert.deepEqual(errors, []);
+  await close();
+});
+
+test('lazy pictures, fetches by scripts and the film work as on any page', async () => {
+  const { page, errors, close } = await browser.visitor({ serviceWorkers: 'block' });
+  await page.goto(network.url);
+  await running(page);
+  await scrollThrough(page);
+  assert.equal(await page.evaluate(() => window.atlasReady), true);
+  await page.evaluate(() => window.countriesReady);
+  assert.deepEqual(await brokenPictures(page), []);
+  await page.waitForFunction(() => document.querySelector('video').videoWidth > 0);
+  await screenshot(page, 'cdn.first-visit');
+  assert.deepEqual(errors, []);
+  await close();
+});
+
+test('nothing of ours is on the critical path', async () => {
+  const { page, close } = await browser.visitor({ serviceWorkers: 'block' });
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  let loadedAfter = Infinity;
+  page.once('load', () => { loadedAfter = asked.length; });
+  await page.goto(network.url);
+  await running(page);
+  const early = asked.slice(0, loadedAfter).filter((url) => url.includes('/blackhole/') && !url.endsWith('/loader.js'));
+  assert.deepEqual(early, []);
+  await close();
+});
+
+test('stopping is immediate and is remembered', async () => {
+  const { page, close } = await browser.visitor({ serviceWorkers: 'block' });
+  await page.goto(network.url);
+  await running(page);
+  await page.evaluate(() => window.blackhole.stop());
+  assert.equal((await status(page)).running, false);
+  await page.reload();
+  await page.waitForTimeout(1_000);
+  const now = await status(page);
+  assert.equal(now.running, false);
+  assert.equal(now.consent, 'off');
+  await close();
+});
