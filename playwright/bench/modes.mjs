@@ -5,6 +5,8 @@ import { createServer } from 'node:http';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { site } from '../rig/browser.mjs';
+import { WITHOUT_WORKER, WITH_WORKER, running, status } from '../rig/network.mjs';
+import { Supernode, tabFiles } from '../rig/supernode.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -87,4 +89,62 @@ const webtorrent = {
   sample: (page) => page.evaluate(() => window.torrentStatus?.() ?? null),
 };
 
-export const modes = [direct, webtorrent];
+/** Our tag on the page; origin and supernode behind the one line. Signalling is on it too: all is counted. */
+async function startOurs({ startOrigin, startShaper, line }, attributes) {
+  const origin = await startOrigin({ root: site, files: { '/sw.js': join(tabFiles, 'sw.js') } });
+  // The site's name is the address that visitors use, which is known only once the line is there.
+  const outer = await startShaper({ upstreams: { origin: origin.port, supernode: await freePort() }, ...line });
+  const url = `http://localhost:${outer.ports.origin}`;
+  const supernode = new Supernode({
+    site: new URL(url).host,
+    edgePort: outer.upstreams.supernode,
+    edge: `public_url = "http://localhost:${outer.ports.supernode}"`,
+  });
+  await supernode.start();
+  origin.setTag(supernode.tag({ edge: `http://localhost:${outer.ports.supernode}`, attributes }));
+  return {
+    url,
+    down: downOf(outer),
+    reset: () => outer.reset(),
+    close: async () => { await outer.close(); await origin.close(); await supernode.close(); },
+  };
+}
+
+/** A port that was free a moment ago. */
+async function freePort() {
+  const probe = createServer();
+  await new Promise((done) => probe.listen(0, '127.0.0.1', done));
+  const { port } = probe.address();
+  await new Promise((done) => probe.close(done));
+  return port;
+}
+
+const firstVisit = {
+  name: 'first-visit',
+  flags: webtorrent.flags,
+  start: (tools) => startOurs(tools, WITHOUT_WORKER),
+  async load(page, network, limitMs) {
+    page.setDefaultTimeout(limitMs);
+    await page.goto(network.url, { waitUntil: 'domcontentloaded', timeout: limitMs });
+    await page.waitForFunction(() => window.keepSite);
+    // A page that fetches before the tab runs is served by the plain network; a gallery waits for its visitor.
+    await running(page).catch(() => {});
+    return page.evaluate(() => window.keepSite());
+  },
+  sample: (page) => status(page),
+};
+
+const worker = {
+  ...firstVisit,
+  name: 'worker',
+  serviceWorkers: true,
+  start: (tools) => startOurs(tools, WITH_WORKER),
+  /** The earlier visit: the service worker is installed, nothing of the site is kept but its page. */
+  async before(page, network) {
+    await page.goto(network.url);
+    await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+    await page.goto('about:blank');
+  },
+};
+
+export const modes = [direct, firstVisit, worker, webtorrent];

@@ -19,12 +19,16 @@ export class Supernode {
   #directory = mkdtempSync(join(tmpdir(), 'supernode-'));
   lines = [];
 
-  /** @param {{site: string, publish?: string | null, edgePort?: number, extra?: string}} options */
-  constructor({ site, publish = siteDirectory, edgePort = 0, extra = '' }) {
+  /**
+   * `edge` are lines for that section of its configuration, `extra` for the end of it.
+   * @param {{site: string, publish?: string | null, edgePort?: number, edge?: string, extra?: string}} options
+   */
+  constructor({ site, publish = siteDirectory, edgePort = 0, edge = '', extra = '' }) {
     if (!existsSync(program)) throw new Error(`${program} is missing: cargo build -p supernode`);
     this.site = site;
     this.publish = publish;
     this.edgePort = edgePort;
+    this.edgeLines = edge;
     this.extra = extra;
     this.key = join(this.#directory, 'publisher.key');
     this.publisher = execFileSync(program, ['key', 'new', this.key], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
@@ -47,6 +51,7 @@ data_dir = ${JSON.stringify(this.data)}
 [edge]
 listen = "127.0.0.1:${this.edgePort}"
 tab_dir = ${JSON.stringify(tabFiles)}
+${this.edgeLines}
 [network]
 local_network = true
 listen = ["/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/tcp/0"]
@@ -75,7 +80,7 @@ ${this.extra}`);
     });
     this.ready = ready;
     this.edge = ready.edge;
-    this.edgePort = Number(new URL(ready.edge).port);
+    if (this.edgePort === 0) this.edgePort = Number(new URL(ready.edge).port);
     return this;
   }
 

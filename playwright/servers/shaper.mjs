@@ -104,6 +104,7 @@ export async function startShaper({ upstreams, bitsPerSecond = 20e6, firstByteDe
   }
   return {
     ports,
+    upstreams,
     counters,
     history,
     reset: () => { for (const counter of Object.values(counters)) Object.assign(counter, { down: 0, up: 0, connections: 0 }); history.length = 0; },
