@@ -22,6 +22,9 @@ pub struct Config {
     pub local_network: bool,
     /// The certificate for secure WebSocket listeners.
     pub secure_websocket: Option<SecureWebSocket>,
+    /// Where the certificate of WebRTC Direct listeners is kept, made on the first start. Addresses
+    /// carry its hash: without a file they change with every start.
+    pub webrtc_certificate: Option<PathBuf>,
     /// How many connections to hold.
     pub connections: ConnectionLimits,
     /// What to carry for peers that cannot reach each other yet.
@@ -40,6 +43,7 @@ impl Default for Config {
             external: Vec::new(),
             local_network: false,
             secure_websocket: None,
+            webrtc_certificate: None,
             connections: ConnectionLimits::default(),
             relay: RelayLimits::default(),
             records: RecordLimits::default(),

@@ -24,7 +24,7 @@ use libp2p::{
     quic, relay, tcp, websocket, yamux,
 };
 
-use crate::{Config, SecureWebSocket, security::Security};
+use crate::{Config, ListenKind, SecureWebSocket, security::Security, webrtc_direct};
 
 /// A whole handshake: three round trips at the worst distance, with room for a busy machine.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ const WEBSOCKET_FRAME_BYTES: usize = 1024 * 1024;
 
 type Output = (PeerId, StreamMuxerBox);
 
-/// Joins all transports but WebRTC, which the caller adds where a listener asks for it.
+/// Joins all transports; WebRTC Direct only where a listener asks for it.
 pub(crate) fn build(
     config: &Config,
     keypair: &Keypair,
@@ -64,7 +64,27 @@ pub(crate) fn build(
     // A resolver takes every address there is, so it stands last and once. Secure WebSocket needs a
     // resolver below it, because the name is what the certificate is checked against.
     let named = named(either(secured(tcp(config), &security), quic))?;
-    Ok(either(either(secured(relay, &security), secured(websocket, &security)), named.boxed()))
+    let all = either(either(secured(relay, &security), secured(websocket, &security)), named.boxed());
+    if config.listen.iter().any(|listen| listen.kind() == ListenKind::WebRtcDirect) {
+        Ok(either(webrtc(config, keypair)?, all))
+    } else {
+        Ok(all)
+    }
+}
+
+fn webrtc(config: &Config, keypair: &Keypair) -> anyhow::Result<Boxed<Output>> {
+    let certificate = match &config.webrtc_certificate {
+        Some(path) => webrtc_direct::Certificate::load_or_create(path)
+            .with_context(|| format!("the WebRTC certificate {}", path.display()))?,
+        None => webrtc_direct::Certificate::generate()?,
+    };
+    let limits = webrtc_direct::Limits {
+        sessions: usize::try_from(config.connections.established)?,
+        streams: STREAMS_PER_CONNECTION,
+        ..webrtc_direct::Limits::default()
+    };
+    let transport = webrtc_direct::Transport::new(keypair.clone(), certificate, limits);
+    Ok(transport.map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection))).boxed())
 }
 
 /// The first transport that takes the address.

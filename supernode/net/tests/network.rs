@@ -124,6 +124,22 @@ async fn check_meeting(listen: &str, expect: LinkKind) {
     within("the end", bob.network.shutdown()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn webrtc_direct_address_keeps_its_certificate_hash_over_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = config(&["/ip4/127.0.0.1/udp/0/webrtc-direct"], &[]);
+    config.webrtc_certificate = Some(directory.path().join("webrtc.pem"));
+    let hash = async |number| {
+        let node = start(number, config.clone()).await;
+        let address = node.network.listen_addrs().first().expect("an address").to_string();
+        node.network.shutdown().await;
+        address.split("/certhash/").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned)
+    };
+    let first = hash(1).await;
+    assert!(first.is_some());
+    assert_eq!(first, hash(1).await);
+}
+
 #[tokio::test]
 async fn two_nodes_meet_over_tcp() {
     check_meeting("/ip4/127.0.0.1/tcp/0", LinkKind::Tcp).await;

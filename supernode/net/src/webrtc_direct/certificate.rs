@@ -1,8 +1,17 @@
 //! The certificate a listener shows, and the hash of it that its address carries.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 use multihash::Multihash;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use str0m::config::DtlsCert;
+
+use crate::identity::write_private;
+
+/// Far above the kilobyte that a key and its certificate take: a bigger file is something else.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The multihash code of SHA-256, the only one WebRTC Direct uses.
 const SHA2_256: u64 = 0x12;
@@ -30,6 +39,12 @@ pub enum CertificateError {
     /// The PEM text has no certificate.
     #[error("the WebRTC certificate file holds no certificate; delete it to have a new one made")]
     NoCertificate,
+    /// The file could not be read or written.
+    #[error("the WebRTC certificate file: {0}")]
+    File(#[from] io::Error),
+    /// The file is not one of ours.
+    #[error("the WebRTC certificate file has more than {FILE_BYTES_MAX} bytes")]
+    FileTooLong,
 }
 
 impl Certificate {
@@ -50,6 +65,20 @@ impl Certificate {
         let certificate =
             CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| CertificateError::NoCertificate)?;
         Ok(Self::from_der(certificate.to_vec(), key.serialize_der(), pem.to_owned()))
+    }
+
+    /// Reads the certificate kept at `path`, or makes one there on the first start.
+    pub fn load_or_create(path: &Path) -> Result<Self, CertificateError> {
+        match fs::metadata(path) {
+            Ok(found) if found.len() > FILE_BYTES_MAX => Err(CertificateError::FileTooLong),
+            Ok(_) => Self::from_pem(&fs::read_to_string(path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = Self::generate()?;
+                write_private(path, made.to_pem().as_bytes())?;
+                Ok(made)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn from_der(certificate: Vec<u8>, private_key: Vec<u8>, pem: String) -> Self {
@@ -101,6 +130,17 @@ mod tests {
         let read = Certificate::from_pem(made.to_pem()).unwrap();
         assert_eq!(made.certhash(), read.certhash());
         assert_eq!(made.certhash().code(), SHA2_256);
+    }
+
+    #[test]
+    fn certificate_file_is_made_once_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("webrtc.pem");
+        let first = Certificate::load_or_create(&path).unwrap();
+        let second = Certificate::load_or_create(&path).unwrap();
+        assert_eq!(first.certhash(), second.certhash());
+        fs::write(&path, "not a certificate").unwrap();
+        assert!(matches!(Certificate::load_or_create(&path), Err(CertificateError::Key(_))));
     }
 
     #[test]
