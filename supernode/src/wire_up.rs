@@ -24,6 +24,8 @@ use crate::config::Config;
 
 /// The node's own key, in its data directory.
 const KEY_FILE: &str = "node.key";
+/// The certificate whose hash WebRTC Direct addresses carry, beside it.
+const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
 /// upload has at least this long between its blobs and its manifest.
 const GARBAGE_EVERY: Duration = Duration::from_secs(1800);
@@ -46,7 +48,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The network.
     let (network, swarm) = match config.network {
-        Some(network) => {
+        Some(mut network) => {
+            network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
             let services = vec![PROTOCOL.parse().context("the service's own name")?];
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
