@@ -22,7 +22,7 @@ pub(super) fn check(files: &[String], findings: &mut Findings) -> Result<()> {
         }
     }
     for room in named.iter().filter(|room| !is_there(room, files) && !excused(&document).contains(*room)) {
-        findings.warn(format!("{DOCUMENT} names {room}/, which does not exist"));
+        findings.broken(format!("{DOCUMENT} names {room}/, which does not exist"));
     }
     Ok(())
 }
