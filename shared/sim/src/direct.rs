@@ -82,7 +82,8 @@ impl Machine for Direct {
         let Command::Fetch { root, shape, .. } = command else { return None };
         self.next += 1;
         let fetch = FetchId(self.next);
-        let hashes = shape.has_top().then_some(Part::Top).into_iter().chain((0..shape.pages()).map(Part::Page));
+        let hashes =
+            shape.has_top().then_some(Part::Top).into_iter().chain((0..shape.pages()).map(Part::Page));
         let parts = hashes.chain([Part::Groups { first: 0, count: shape.groups() }]).collect();
         self.ask(Fetching { fetch, root, shape, parts, effect: EffectId(0) });
         Some(fetch)

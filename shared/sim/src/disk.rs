@@ -82,9 +82,7 @@ impl Holding {
             },
             // A liar may send another blob's bytes; whichever kind those are, they are not this blob's.
             (Some(_), _) => Err(VerifyError::Hash { index: index_of(wanted) }),
-            (None, _) => {
-                judge(self.blob.shape(), self.blob.root(), wanted, self.can_judge(wanted), came)
-            }
+            (None, _) => judge(self.blob.shape(), self.blob.root(), wanted, self.can_judge(wanted), came),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     invariants::Fact,
     net::{FlowId, Outgoing},
     node::{HttpFetch, NodeId},
-    world::{Happening, SILENCE_DETECTED_AFTER, World},
+    world::{Happening, Response, SILENCE_DETECTED_AFTER, World},
 };
 
 /// From a request's arrival to the first byte of its answer.
@@ -52,7 +52,7 @@ impl World {
             let lost = Happening::HttpLost { client: (id, life), effect };
             return self.agenda.note(now + 2 * way, lost);
         }
-        self.responses.insert(http_id, (id, effect));
+        self.responses.insert(http_id, Response { client: id, effect, last: now });
         let when = now + (2 * connect + 1) * way + FIRST_BYTE_AFTER;
         self.agenda.note(when, Happening::HttpReady { id: http_id });
     }
@@ -67,7 +67,7 @@ impl World {
 
     /// The server has the first byte: the response goes in turns with everything else it sends.
     pub(crate) fn http_ready(&mut self, id: u64) {
-        let Some((client, effect)) = self.responses.get(&id).copied() else { return };
+        let Some(Response { client, effect, .. }) = self.responses.get(&id).copied() else { return };
         let Some(fetch) = self.node(client).fetches.get(&effect) else { return };
         let (server, root, part) = (fetch.server, fetch.root, fetch.part);
         let blob = self.blobs.get(&root).filter(|_| self.node(server).disk.is_complete(root)).cloned();
@@ -83,7 +83,7 @@ impl World {
     }
 
     pub(crate) fn http_delivered(&mut self, id: u64, payload: Payload, last: bool) {
-        let Some((client, effect)) = self.responses.get(&id).copied() else { return };
+        let Some(Response { client, effect, .. }) = self.responses.get(&id).copied() else { return };
         let Some(fetch) = self.node_mut(client).fetches.get_mut(&effect) else { return };
         fetch.ended |= last;
         fetch.held.push(payload);
@@ -144,8 +144,8 @@ impl World {
     /// A server is gone: its clients notice, each in its time. A client is gone: nobody reads its responses.
     pub(crate) fn lose_responses(&mut self, id: NodeId) {
         let now = self.now();
-        let responses: Vec<_> = self.responses.iter().map(|(id, client)| (*id, *client)).collect();
-        for (response, (client, effect)) in responses {
+        let responses: Vec<_> = self.responses.iter().map(|(id, response)| (*id, *response)).collect();
+        for (response, Response { client, effect, .. }) in responses {
             let server = self.node(client).fetches.get(&effect).map(|fetch| fetch.server);
             if client == id || server.is_none() {
                 self.responses.remove(&response);
@@ -163,4 +163,3 @@ impl World {
         }
     }
 }
-

@@ -141,7 +141,8 @@ impl Liar {
     }
 
     fn boast(&mut self, link: LinkId) {
-        let have = |root: BlobRoot| wire::BlobHave { root: root.0.to_vec(), complete: true, ..Default::default() };
+        let have =
+            |root: BlobRoot| wire::BlobHave { root: root.0.to_vec(), complete: true, ..Default::default() };
         let blobs = self.site.assets.values().map(|asset| have(asset.root)).take(256).collect();
         self.say(link, wire::control::Message::Have(wire::Have { blobs, receipt: None }));
     }
@@ -157,11 +158,10 @@ impl Liar {
         let Ok(root) = BlobRoot::try_from(ask.root.as_slice()) else { return };
         let request = RequestId(ask.request);
         let pieces: Vec<Piece> = match &ask.part {
-            Some(wire::bulk_request::Part::Groups(range)) => {
-                (range.first..range.first.saturating_add(range.count.min(MAX_REQUEST_GROUPS)))
-                    .map(Piece::Group)
-                    .collect()
-            }
+            Some(wire::bulk_request::Part::Groups(range)) => (range.first
+                ..range.first.saturating_add(range.count.min(MAX_REQUEST_GROUPS)))
+                .map(Piece::Group)
+                .collect(),
             Some(wire::bulk_request::Part::Page(page)) => vec![Piece::Page(*page)],
             Some(wire::bulk_request::Part::Top(_)) => vec![Piece::Top],
             None => return,

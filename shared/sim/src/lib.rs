@@ -22,8 +22,8 @@ pub mod machine;
 pub mod net;
 pub mod node;
 pub mod peer_machine;
-
-
+pub mod report;
+pub mod scenarios;
 
 mod shell;
 pub mod world;

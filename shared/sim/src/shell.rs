@@ -270,6 +270,12 @@ impl World {
             arrival = arrival.max(*last);
             *last = arrival;
         }
+        if let FlowId::Http(id) = parcel.flow
+            && let Some(response) = self.responses.get_mut(&id)
+        {
+            arrival = arrival.max(response.last);
+            response.last = arrival;
+        }
         self.agenda.note(arrival, Happening::Arrived(Box::new(parcel)));
     }
 
@@ -335,7 +341,8 @@ impl World {
         };
         self.node_mut(id).tally.signals += SIGNALS_A_DIAL;
         let signal = 2 * (self.one_way(id, supernode) + self.one_way(supernode, other));
-        let reachable = self.node(other).links.values().any(|end| self.node(*end).plan.role == Role::Supernode);
+        let reachable =
+            self.node(other).links.values().any(|end| self.node(*end).plan.role == Role::Supernode);
         if !self.node(other).alive || !reachable {
             return self.agenda.note(now + signal, failed);
         }
@@ -477,7 +484,10 @@ impl World {
             Ok(_) => Verdict::Good,
             Err(error) => Verdict::Bad(error),
         };
-        self.state(id, &Fact::Judged { from, root, piece, bytes, verdict, again: stored == Ok(Stored::Again) });
+        self.state(
+            id,
+            &Fact::Judged { from, root, piece, bytes, verdict, again: stored == Ok(Stored::Again) },
+        );
         let received = Received { source, root, piece, bytes, verdict };
         self.with_machine(id, |machine, now| machine.handle_received(now, received));
         if verdict == Verdict::Good && !piece_is_group(piece) {
@@ -505,9 +515,7 @@ impl World {
         }
         let held = match event {
             Event::Ready { root, group } => node.disk.groups(*root).is_some_and(|held| held.contains(*group)),
-            Event::Completed { root, .. } => {
-                node.disk.is_complete(*root) && self.is_as_published(id, *root)
-            }
+            Event::Completed { root, .. } => node.disk.is_complete(*root) && self.is_as_published(id, *root),
             _ => true,
         };
         self.state(id, &Fact::Told { event, held });
@@ -515,9 +523,7 @@ impl World {
 
     fn is_as_published(&self, id: NodeId, root: shared::base::BlobRoot) -> bool {
         match self.node(id).disk.assemble(root) {
-            Some(bytes) => {
-                shared::cdn::blob::HashTree::of(&bytes).is_ok_and(|tree| tree.root() == root)
-            }
+            Some(bytes) => shared::cdn::blob::HashTree::of(&bytes).is_ok_and(|tree| tree.root() == root),
             None => true,
         }
     }

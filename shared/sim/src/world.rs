@@ -112,6 +112,15 @@ pub(crate) struct Link {
     pub(crate) last: BTreeMap<(NodeId, FlowId), Instant>,
 }
 
+/// An HTTP response under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Response {
+    pub(crate) client: NodeId,
+    pub(crate) effect: EffectId,
+    /// When its last message arrives: streams keep their order.
+    pub(crate) last: Instant,
+}
+
 /// Bytes that arrived in one second, all nodes together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SecondOfTraffic {
@@ -137,8 +146,8 @@ pub struct World {
     pub(crate) blobs: BTreeMap<BlobRoot, Arc<Blob>>,
     pub(crate) rng: SeededRng,
     pub(crate) weather: Weather,
-    /// HTTP responses under way: client and its effect.
-    pub(crate) responses: BTreeMap<u64, (NodeId, EffectId)>,
+    /// HTTP responses under way.
+    pub(crate) responses: BTreeMap<u64, Response>,
     pub(crate) next_response: u64,
     /// Servers that do not answer at present.
     pub(crate) http_down: BTreeSet<NodeId>,

@@ -15,7 +15,9 @@ impl Invariant for Verified {
 
     fn observe(&mut self, _now: Instant, _node: NodeId, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
-            Fact::Told { event, held: false } => Err(format!("told {event:?}, which its store does not bear out")),
+            Fact::Told { event, held: false } => {
+                Err(format!("told {event:?}, which its store does not bear out"))
+            }
             _ => Ok(()),
         }
     }

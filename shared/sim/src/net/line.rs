@@ -192,10 +192,13 @@ impl Uplink {
     /// be finished.
     pub fn drop_flow(&mut self, flow: FlowId) -> Vec<EffectId> {
         let waiting = self.flows.remove(&flow).map(|flow| flow.waiting).unwrap_or_default();
-        waiting.into_iter().filter_map(|outgoing| match outgoing {
-            Outgoing::One(parcel) => parcel.finishes,
-            Outgoing::Response { .. } => None,
-        }).collect()
+        waiting
+            .into_iter()
+            .filter_map(|outgoing| match outgoing {
+                Outgoing::One(parcel) => parcel.finishes,
+                Outgoing::Response { .. } => None,
+            })
+            .collect()
     }
 
     /// Drops the pieces of one request that have not left. Returns the effect that will not be finished.
