@@ -25,6 +25,9 @@ use crate::{
 /// How often the shells make their writes durable.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
+/// What judges a blob of real bytes, and the bytes of each group.
+type Real = (BlobHashes, BTreeMap<u32, Arc<[u8]>>);
+
 /// One blob in a store.
 #[derive(Debug)]
 struct Holding {
@@ -33,7 +36,7 @@ struct Holding {
     pages: Bits,
     top: bool,
     /// Present where the blob has real bytes: the judge, and the bytes of each group.
-    real: Option<(BlobHashes, BTreeMap<u32, Arc<[u8]>>)>,
+    real: Option<Real>,
     /// Written and not yet surely durable, oldest first.
     recent: VecDeque<(Instant, Piece)>,
     /// Groups whose bits changed on the medium.
