@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{DisconnectReason, Effect, Event, Peer, Role, link::Link};
+use super::{DisconnectReason, Effect, Event, Peer, Role};
 use crate::{
     base::{BlobRoot, Instant, LinkId},
     cdn::{
@@ -66,7 +66,8 @@ impl Peer {
             }
             Control::AskPeers(ask) => self.introduce(now, id, ask),
             Control::Peers(peers) => {
-                let trusted = self.links.get(&id).is_some_and(Link::is_supernode);
+                // Anybody may call itself a supernode; only those we were configured with introduce.
+                let trusted = self.links.get(&id).is_some_and(|link| link.rendezvous);
                 if trusted && self.config.role == Role::Tab {
                     self.meters.signalling += 1;
                     for (peer, addresses) in peers.peers {

@@ -305,6 +305,7 @@ impl Peer {
         if now >= self.look_at {
             self.look_at = now + LOOK_EVERY;
             self.check_stalls(now);
+            self.settle_receipts();
             self.all_ready();
             self.http_due = true;
         }
@@ -404,16 +405,21 @@ impl Peer {
     /// What the user allows. Taking `serve` back stops serving before this returns: queued requests are refused,
     /// those under way get a `CancelServe`.
     pub fn set_consent(&mut self, now: Instant, consent: Consent) {
-        self.consent = consent;
+        let before = core::mem::replace(&mut self.consent, consent);
         if !consent.serve {
             self.stop_serving();
+        } else if !before.serve {
+            self.resume_serving();
         }
         self.turn(now);
     }
 
     /// What may still flow, from now on.
     pub fn set_budget(&mut self, _now: Instant, budget: Budget) {
-        self.budget = budget;
+        let before = core::mem::replace(&mut self.budget, budget);
+        if self.consent.serve && budget.upload_bytes > before.upload_bytes {
+            self.resume_serving();
+        }
     }
 
     /// Where we can be dialled: binary multiaddresses. Told to supernodes that introduce peers.
@@ -444,6 +450,7 @@ impl Peer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let busy = !self.fetches.is_empty()
             || self.http.is_busy()
+            || !self.unsigned.is_empty()
             || self.links.values().any(|link| !link.pipeline.is_empty());
         let look = busy.then_some(self.look_at);
         let have = (!self.fresh.is_empty()).then_some(self.have_at);
@@ -498,3 +505,6 @@ impl Peer {
         Some(DisconnectReason::Duplicate)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,12 @@ impl Peer {
                 continue;
             };
             let (shape, bytes) = (replica.shape, part.bytes(replica.shape));
+            // Those queued before it may have used up what was left when this one came.
+            if bytes > self.budget.upload_bytes {
+                self.meters.refused += 1;
+                self.end_request(id, request, Some(Refusal::OverBudget));
+                continue;
+            }
             link.serving.insert(effect);
             link.account.sent += bytes;
             link.useful_at = link.requested_at.unwrap_or(link.useful_at);
@@ -128,6 +134,31 @@ impl Peer {
         }
         let effects = self.serving.keys().map(|effect| Effect::CancelServe { effect: *effect });
         self.effects.extend(effects);
+    }
+
+    /// Serves again what was refused for want of consent or budget: those refused ask no more until told.
+    pub(super) fn resume_serving(&mut self) {
+        let links: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.hello.is_some()).map(|(id, _)| *id).collect();
+        for id in links {
+            let unchoke = crate::wire::cdn::control::Message::Unchoke(crate::wire::cdn::Unchoke {});
+            self.transmit(id, messages::control(unchoke));
+        }
+    }
+
+    /// Signs for what is not yet signed for, on links where nothing more is under way to ride on.
+    pub(super) fn settle_receipts(&mut self) {
+        let quiet = |id: &&LinkId| self.links.get(id).is_some_and(|link| link.pipeline.is_empty());
+        let quiet: Vec<LinkId> = self.unsigned.keys().filter(quiet).copied().collect();
+        for id in quiet {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            let session = link.hello.as_ref().map_or(0, |hello| hello.session);
+            let receipt = link.account.due(true, &self.config.keypair, &link.peer, session);
+            self.meters.signed_for += self.unsigned.remove(&id).unwrap_or(0);
+            if let Some(receipt) = receipt {
+                self.transmit(id, messages::control(crate::wire::cdn::control::Message::Receipt(receipt)));
+            }
+        }
     }
 
     pub(super) fn take_receipt(

@@ -1,0 +1,244 @@
+//! Peers joined by links in memory, driven until nothing more happens.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    base::RequestId,
+    cdn::{
+        blob::VerifyError,
+        part::{Part, Piece},
+        replica::pieces,
+    },
+    identity::Keypair,
+};
+
+const ROOT: BlobRoot = BlobRoot([3; 32]);
+const LINK: LinkId = LinkId(1);
+
+fn shape(groups: u32) -> BlobShape {
+    BlobShape::new(u64::from(groups) * 16_384).unwrap()
+}
+
+fn tab(number: u8, edge: bool) -> Peer {
+    let config = Config {
+        keypair: Keypair::from_secret([number; 32]),
+        role: Role::Tab,
+        region: 0,
+        supernodes: BTreeSet::new(),
+        http: HttpSources { edge, origin: false },
+        limits: Limits::default(),
+    };
+    let mut peer = Peer::new(config, [number; 32], Instant::default());
+    peer.set_consent(Instant::default(), Consent { serve: true, fetch: true });
+    peer
+}
+
+/// Two peers, one link, a clock; what HTTP is asked for comes, what the second one serves may be lies.
+struct Pair {
+    peers: [Peer; 2],
+    now: Instant,
+    second_lies: bool,
+    requests: BTreeMap<(usize, RequestId), (BlobRoot, Part)>,
+    serves: u64,
+    events: Vec<Event>,
+    http_bytes: u64,
+}
+
+impl Pair {
+    fn new(edge: bool) -> Self {
+        Self {
+            peers: [tab(1, edge), tab(2, false)],
+            now: Instant::from_micros(1_000_000),
+            second_lies: false,
+            requests: BTreeMap::new(),
+            serves: 0,
+            events: Vec::new(),
+            http_bytes: 0,
+        }
+    }
+
+    fn link(&mut self) {
+        for side in 0..2 {
+            let peer = self.peers[1 - side].public_key();
+            let about = LinkAbout { peer, dialer: side == 0, relayed: false };
+            self.peers[side].handle_linked(self.now, LINK, about);
+        }
+        self.run(1);
+    }
+
+    fn fetch(&mut self, priority: Priority, groups: u32) -> FetchId {
+        self.peers[0].fetch(self.now, ROOT, shape(groups), priority, 0..groups)
+    }
+
+    /// Lets `seconds` pass.
+    fn run(&mut self, seconds: u64) {
+        let end = self.now + Duration::from_secs(seconds);
+        while self.now < end {
+            for side in 0..2 {
+                while let Some(effect) = self.peers[side].poll_effect() {
+                    self.obey(side, effect);
+                }
+            }
+            while let Some(event) = self.peers[0].poll_event() {
+                self.events.push(event);
+            }
+            self.now = self.now + Duration::from_millis(10);
+            for side in 0..2 {
+                if self.peers[side].poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.peers[side].handle_timeout(self.now);
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, side: usize, effect: Effect) {
+        let (now, other) = (self.now, 1 - side);
+        match effect {
+            Effect::Transmit { link, stream, frame } => {
+                let stream = match stream {
+                    Stream::Control => Stream::Control,
+                    Stream::Fetch => Stream::Serve,
+                    Stream::Serve => Stream::Fetch,
+                };
+                self.peers[other].handle_frame(now, link, stream, &frame);
+            }
+            Effect::Request { link, request, root, part, frame, .. } => {
+                self.requests.insert((side, request), (root, part));
+                self.peers[other].handle_frame(now, link, Stream::Serve, &frame);
+            }
+            Effect::Serve { effect, link, request, root, shape, part } => {
+                self.serves += 1;
+                let lies = self.second_lies && side == 1;
+                for piece in pieces(part) {
+                    let Piece::Group(index) = piece else { continue };
+                    let verdict =
+                        if lies { Verdict::Bad(VerifyError::Hash { index }) } else { Verdict::Good };
+                    let source = Source::Link(link, request);
+                    let bytes = piece.bytes(shape);
+                    self.peers[other].handle_received(now, Received { source, root, piece, bytes, verdict });
+                }
+                for piece in pieces(part).filter(|piece| !matches!(piece, Piece::Group(_))) {
+                    let (source, bytes) = (Source::Link(link, request), piece.bytes(shape));
+                    let verdict = Verdict::Good;
+                    self.peers[other].handle_received(now, Received { source, root, piece, bytes, verdict });
+                }
+                self.peers[side].handle_done(now, effect, Done::Served { bytes: part.bytes(shape) });
+            }
+            Effect::FetchHttp { effect, root, shape, part, .. } => {
+                self.http_bytes += part.bytes(shape);
+                for piece in pieces(part) {
+                    let (source, bytes, verdict) = (Source::Http(effect), piece.bytes(shape), Verdict::Good);
+                    self.peers[side].handle_received(now, Received { source, root, piece, bytes, verdict });
+                }
+                self.peers[side].handle_done(now, effect, Done::HttpFinished);
+            }
+            Effect::Disconnect { link, .. } => {
+                self.peers[0].handle_unlinked(now, link);
+                self.peers[1].handle_unlinked(now, link);
+            }
+            Effect::CancelServe { .. } | Effect::CancelHttp { .. } | Effect::Dial { .. } => {}
+        }
+    }
+
+    fn answers(&self, fetch: FetchId) -> usize {
+        let is_answer = |event: &&Event| match event {
+            Event::Completed { fetch: id, .. }
+            | Event::FellBack { fetch: id, .. }
+            | Event::Cancelled { fetch: id, .. } => *id == fetch,
+            _ => false,
+        };
+        self.events.iter().filter(is_answer).count()
+    }
+
+    fn completed(&self, fetch: FetchId) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Completed { fetch: id, .. } if *id == fetch))
+    }
+}
+
+#[test]
+fn a_blob_comes_from_the_tab_that_holds_it_and_is_signed_for_to_the_byte() {
+    let mut pair = Pair::new(true);
+    pair.peers[1].add_local(pair.now, ROOT, shape(200), 0..200);
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 200);
+    pair.run(5);
+    assert!(pair.completed(fetch));
+    assert_eq!(pair.answers(fetch), 1);
+    let (receiver, provider) = (pair.peers[0].meters(), pair.peers[1].meters());
+    assert_eq!(pair.http_bytes, 0, "a neighbour holds everything and delivers");
+    assert!(receiver.received.peers >= 200 * 16_384);
+    assert_eq!(provider.sent, receiver.received.peers);
+    assert_eq!(provider.receipted, receiver.received.peers);
+    assert_eq!(receiver.signed_for, receiver.received.peers);
+    assert_eq!(pair.peers.each_ref().map(Peer::poll_timeout), [None, None], "a quiet network is quiet");
+}
+
+#[test]
+fn alone_everything_comes_by_http_once() {
+    let mut pair = Pair::new(true);
+    let fetch = pair.fetch(Priority::Page, 700);
+    pair.run(5);
+    assert!(pair.completed(fetch));
+    let hashes = (2 + 700) * 32;
+    assert_eq!(pair.http_bytes, 700 * 16_384 + hashes, "each group, each page and the top, once");
+}
+
+#[test]
+fn a_liar_is_cut_after_one_bad_group_and_http_finishes() {
+    let mut pair = Pair::new(true);
+    pair.second_lies = true;
+    pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 100);
+    pair.run(5);
+    assert!(pair.completed(fetch));
+    assert_eq!(pair.peers[0].meters().wasted, 16_384);
+    let liar = pair.peers[1].public_key();
+    assert!(pair.events.contains(&Event::PeerCut { peer: liar, offence: Offence::BadPiece }));
+    assert_eq!(pair.peers[0].links().count(), 0);
+}
+
+#[test]
+fn consent_taken_back_stops_serving_and_given_again_resumes_it() {
+    let mut pair = Pair::new(false);
+    pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
+    pair.link();
+    pair.peers[1].set_consent(pair.now, Consent { serve: false, fetch: true });
+    let fetch = pair.fetch(Priority::Idle, 100);
+    pair.run(2);
+    assert_eq!((pair.serves, pair.answers(fetch)), (0, 0));
+    pair.peers[1].set_consent(pair.now, Consent { serve: true, fetch: true });
+    pair.run(5);
+    assert!(pair.completed(fetch));
+}
+
+#[test]
+fn an_upload_budget_is_never_exceeded() {
+    let mut pair = Pair::new(true);
+    let budget = Budget { upload_bytes: 10 * 16_384, download_bytes: u64::MAX };
+    pair.peers[1].set_budget(pair.now, budget);
+    pair.peers[1].add_local(pair.now, ROOT, shape(200), 0..200);
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 200);
+    pair.run(20);
+    assert!(pair.completed(fetch), "HTTP delivers the rest");
+    assert!(pair.peers[1].meters().sent <= budget.upload_bytes);
+}
+
+#[test]
+fn only_a_configured_supernode_introduces() {
+    let mut pair = Pair::new(true);
+    pair.link();
+    let stranger = Keypair::from_secret([9; 32]).public().to_bytes().to_vec();
+    let entry = crate::wire::cdn::PeerEntry { peer: stranger, addresses: vec![vec![1]], region: 0, role: 1 };
+    let hello = crate::wire::cdn::Hello { version: 1, role: 2, region: 0, sites: Vec::new(), session: 1 };
+    let peers = crate::wire::cdn::Peers { site: vec![0; 32], peers: vec![entry], ..Default::default() };
+    use crate::wire::cdn::control::Message;
+    for message in [Message::Hello(hello), Message::Peers(peers)] {
+        pair.peers[0].handle_frame(pair.now, LINK, Stream::Control, &messages::control(message));
+    }
+    while let Some(effect) = pair.peers[0].poll_effect() {
+        assert!(!matches!(effect, Effect::Dial { .. }));
+    }
+}
