@@ -96,6 +96,19 @@ impl Bits {
         true
     }
 
+    /// The lowest member from `from` on.
+    pub fn next_from(&self, from: u32) -> Option<u32> {
+        let first = from as usize / 64;
+        let mut mask = u64::MAX << (from % 64);
+        for word in first..self.words.len() {
+            let members = self.words[word] & core::mem::replace(&mut mask, u64::MAX);
+            if members != 0 {
+                return u32::try_from(word * 64).ok().map(|base| base + members.trailing_zeros());
+            }
+        }
+        None
+    }
+
     /// The 64 members from `64 * word` on; zero beyond the bound.
     pub fn word(&self, word: usize) -> u64 {
         self.words.get(word).copied().unwrap_or(0)

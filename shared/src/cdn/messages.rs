@@ -69,6 +69,8 @@ pub struct BlobHave {
     pub root: BlobRoot,
     /// What is said.
     pub what: What,
+    /// Groups that infrastructure was asked for: first and count.
+    pub coming: Vec<(u32, u32)>,
 }
 
 /// See `BlobHave` in `cdn.proto`.
@@ -216,18 +218,20 @@ fn read_hello(hello: &wire::Hello) -> Result<Hello, Offence> {
 }
 
 fn read_have(have: wire::BlobHave) -> Result<BlobHave, Offence> {
-    require(have.added.len() <= MAX_HAVE_RANGES)?;
+    require(have.added.len() <= MAX_HAVE_RANGES && have.coming.len() <= MAX_HAVE_RANGES)?;
     let root = read_root(&have.root)?;
+    let pairs = |ranges: &[wire::GroupRange]| ranges.iter().map(|range| (range.first, range.count)).collect();
+    let coming = pairs(&have.coming);
     let what = if have.gone {
         What::Gone
     } else if have.complete {
         What::Complete
     } else if have.bitfield.is_empty() {
-        What::Added(have.added.iter().map(|range| (range.first, range.count)).collect())
+        What::Added(pairs(&have.added))
     } else {
         What::Bitfield(have.bitfield)
     };
-    Ok(BlobHave { root, what })
+    Ok(BlobHave { root, what, coming })
 }
 
 fn read_ask(ask: wire::AskPeers) -> Result<AskPeers, Offence> {

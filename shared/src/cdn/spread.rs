@@ -6,6 +6,7 @@
 //! makes about [`COPIES`] of the whole swarm take it. Waiting has an end: the share grows as patience runs out,
 //! until whoever still lacks the stripe takes it.
 
+use super::blob::BlobShape;
 use crate::{base::BlobRoot, identity::PublicKey};
 
 /// Groups that are spread as one: 128 KiB, two dozen round trips' worth of nothing for HTTP, small enough for ten
@@ -13,6 +14,19 @@ use crate::{base::BlobRoot, identity::PublicKey};
 pub const STRIPE_GROUPS: u32 = 8;
 /// How many peers of a large swarm take a stripe at first. At one and a half, one stripe in five waits.
 const COPIES: f64 = 1.5;
+
+/// The stripe that `group` belongs to.
+pub const fn stripe_of(group: u32) -> u32 {
+    group / STRIPE_GROUPS
+}
+
+/// The stripes that ranges of groups, first and count, touch in a blob of `shape`.
+pub fn stripes_of(ranges: &[(u32, u32)], shape: BlobShape) -> impl Iterator<Item = u32> {
+    let groups = shape.groups();
+    ranges.iter().filter(move |(first, count)| *first < groups && *count > 0).flat_map(
+        move |(first, count)| stripe_of(*first)..=stripe_of(first.saturating_add(*count).min(groups) - 1),
+    )
+}
 
 /// A peer's draw for weights: any eight bytes of its key.
 pub fn draw(key: &PublicKey) -> u64 {

@@ -28,8 +28,8 @@ pub(super) const MAX_FETCHES: usize = 20_000;
 pub(super) const MAX_REPLICAS: usize = 200_000;
 /// Groups one request to a peer asks for: 128 KiB keeps frames rare and cancels cheap.
 const RUN_GROUPS: u32 = 8;
-/// The first choice of a fetch that somebody waits for is in order over so many groups; beyond it, rarest first.
-const WINDOW_GROUPS: u32 = 128;
+/// What plays within this is fetched in order; what plays later, rarest first.
+const PLAYED_SOON: Duration = Duration::from_secs(4);
 /// Pieces looked at when there is nothing left to ask but what others were asked for.
 const ENDGAME_SCAN: usize = 128;
 /// In an idle fetch, so few are left that asking twice costs little.
@@ -47,6 +47,7 @@ pub(super) struct Fetch {
     pub(super) range: Range<u32>,
     pub(super) priority: Priority,
     pub(super) missing: u32,
+    pub(super) begun_at: Instant,
     pub(super) progress_at: Instant,
     order: (u8, u64),
 }
@@ -54,6 +55,16 @@ pub(super) struct Fetch {
 impl Fetch {
     pub(super) fn is_urgent(&self) -> bool {
         self.priority != Priority::Idle
+    }
+
+    /// The groups that play so soon that they are fetched in order; none of what is of use only as a whole.
+    fn played_first(&self, now: Instant) -> Range<u32> {
+        let Priority::Deadline { start, bytes_per_second } = self.priority else { return 0..0 };
+        let until = (now + PLAYED_SOON).since(start);
+        let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
+        let groups = micros.saturating_mul(bytes_per_second / 1_000) / 1_000 / GROUP_BYTES;
+        let groups = u32::try_from(groups).unwrap_or(u32::MAX);
+        self.range.start..self.range.start.saturating_add(groups).min(self.range.end)
     }
 }
 
@@ -95,7 +106,7 @@ impl Peer {
             Priority::Idle => (2, self.rng.next_u64()),
         };
         self.queue.insert((order, fetch));
-        let state = Fetch { root, range, priority, missing, progress_at: now, order };
+        let state = Fetch { root, range, priority, missing, begun_at: now, progress_at: now, order };
         self.fetches.insert(fetch, state);
         self.all_ready();
         self.http_due = true;
@@ -216,16 +227,10 @@ impl Peer {
                 continue;
             }
             let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
-            let run = if fetch.is_urgent() {
-                let first = replica.open.iter().find(|group| fetch.range.contains(group));
-                let Some(first) = first else { continue };
-                let window = first..fetch.range.end.min(first.saturating_add(WINDOW_GROUPS));
-                replica
-                    .next_in_order(has, &window, count)
-                    .or_else(|| replica.next_rarest(has, &fetch.range, count, &mut self.rng))
-            } else {
-                replica.next_rarest(has, &fetch.range, count, &mut self.rng)
-            };
+            let played_first = fetch.played_first(now);
+            let run = replica
+                .next_in_order(has, &played_first, count)
+                .or_else(|| replica.next_rarest(has, &fetch.range, count, &mut self.rng));
             let Some(run) = run else { continue };
             if let Some(part) = ready_part(now, replica, run, id) {
                 return Some((fetch.root, part));
@@ -248,6 +253,11 @@ impl Peer {
             let first = Piece::Group(fetch.range.start);
             for (piece, (at, askers)) in replica.asked.range(first..).take(ENDGAME_SCAN) {
                 let Piece::Group(group) = *piece else { continue };
+                let patience = if askers.iter().any(|asker| matches!(asker, Asker::Http(_))) {
+                    patience.max(self.http.patience() * 2)
+                } else {
+                    patience
+                };
                 let ours = askers.iter().any(|asker| matches!(asker, Asker::Link(link, _) if *link == id));
                 if !ours
                     && askers.len() < ENDGAME_ASKERS
@@ -264,11 +274,15 @@ impl Peer {
 
     /// Sends one request.
     pub(super) fn ask_link(&mut self, now: Instant, id: LinkId, root: BlobRoot, part: Part) {
+        let swarm_busy = self.links.values().any(|link| !link.pipeline.is_empty());
         let (Some(link), Some(replica)) = (self.links.get_mut(&id), self.replicas.get_mut(&root)) else {
             return;
         };
         let shape = replica.shape;
         let bytes = part.bytes(shape);
+        if !swarm_busy {
+            self.swarm_pace.begin(now);
+        }
         let request = link.pipeline.ask(now, root, part, bytes);
         replica.ask(now, part, Asker::Link(id, request));
         let session = link.hello.as_ref().map_or(0, |hello| hello.session);
@@ -319,8 +333,9 @@ impl Peer {
         bytes: u64,
     ) {
         let http = match asker {
-            Asker::Http(effect) => self.http.received(now, effect, piece, bytes),
+            Asker::Http(effect) => self.http.received(now, effect, bytes),
             Asker::Link(id, _) => {
+                self.swarm_pace.came(now, bytes);
                 if let Some(link) = self.links.get_mut(&id) {
                     link.account.verified += bytes;
                     link.given += bytes;

@@ -8,7 +8,7 @@ use crate::{
     cdn::{
         messages::{self, AskPeers, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES},
         offences::Offence,
-        tracker,
+        spread, tracker,
     },
     identity::PublicKey,
     wire::cdn as wire,
@@ -53,7 +53,6 @@ impl Peer {
                     self.take_receipt(now, id, receipt);
                 }
                 self.ready.insert(id);
-                self.http_due = true;
             }
             Control::Cancel(request) => self.cancel_request(id, request),
             Control::Choke => self.set_choked(id, true),
@@ -70,6 +69,9 @@ impl Peer {
                 let trusted = self.links.get(&id).is_some_and(|link| link.rendezvous);
                 if trusted && self.config.role == Role::Tab {
                     self.meters.signalling += 1;
+                    if let Some(site) = self.sites.get_mut(&peers.site) {
+                        site.swarm = peers.swarm;
+                    }
                     for (peer, addresses) in peers.peers {
                         self.meet(now, peer, addresses);
                     }
@@ -130,13 +132,22 @@ impl Peer {
 
     /// Tells other tabs what has come since the last time.
     pub(super) fn announce_fresh(&mut self, now: Instant) {
-        if self.fresh.is_empty() || now < self.have_at {
+        if (self.fresh.is_empty() && self.coming.is_empty()) || now < self.have_at {
             return;
         }
         self.have_at = now + self.config.limits.have_interval;
-        let fresh = core::mem::take(&mut self.fresh);
-        let blobs: Vec<wire::BlobHave> =
-            fresh.into_iter().filter_map(|(root, groups)| self.have_of(root, groups)).collect();
+        let mut coming = core::mem::take(&mut self.coming);
+        let mut fresh = core::mem::take(&mut self.fresh);
+        for root in coming.keys() {
+            fresh.entry(*root).or_default();
+        }
+        let blobs: Vec<wire::BlobHave> = fresh
+            .into_iter()
+            .filter_map(|(root, groups)| {
+                let claimed = coming.remove(&root).unwrap_or_default();
+                self.have_of(root, groups).map(|have| wire::BlobHave { coming: claimed, ..have })
+            })
+            .collect();
         let tabs: Vec<LinkId> =
             self.links.iter().filter(|(_, link)| link.is_tab()).map(|(id, _)| *id).collect();
         for id in tabs {
@@ -165,13 +176,20 @@ impl Peer {
         Some(have)
     }
 
-    fn handle_have(&mut self, now: Instant, id: LinkId, BlobHave { root, what }: BlobHave) {
+    fn handle_have(&mut self, now: Instant, id: LinkId, BlobHave { root, what, coming }: BlobHave) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(replica) = self.replicas.get_mut(&root) else { return link.keep_unknown(root, what) };
+        for stripe in spread::stripes_of(&coming, replica.shape) {
+            link.claims.note(now, root, stripe);
+        }
         let is_tab = link.is_tab();
+        let claims = &mut link.claims;
         let count = |group, holds| {
             if is_tab {
                 replica.count(group, holds);
+            }
+            if holds {
+                claims.keep(root, spread::stripe_of(group));
             }
         };
         let shape = self.shapes.get(&root).copied();

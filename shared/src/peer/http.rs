@@ -1,25 +1,48 @@
-//! Plain HTTP beside the swarm: at once where no neighbour holds what somebody waits for, and where the
-//! neighbours are late.
+//! Plain HTTP beside the swarm.
+//!
+//! Alone, a tab fetches what it wants in order. Where neighbours want the same, each fetches other stripes and
+//! says so ([`crate::cdn::claims`]), and the rest comes from one to the other; so a crowd takes its content from
+//! infrastructure about once. HTTP is asked for more than that where
+//! - a fetch has had nothing for longer than HTTP takes: the hedge;
+//! - nobody has taken up a stripe within [`SPARE_PATIENCE`];
+//! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`].
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, Priority, consumer};
+use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, consumer};
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
+        blob::GROUP_BYTES,
+        pace::Pace,
         part::{Part, Piece},
         replica::{Asker, Replica},
+        spread::{self, STRIPE_GROUPS},
     },
+    wire::cdn::GroupRange,
 };
 
-/// Neighbours that hold what is wanted get this long before HTTP runs too.
-const HEDGE: Duration = Duration::from_millis(300);
-/// Nobody waits for an idle fetch: neighbours get this long to show up with it.
+/// A fetch that somebody waits for goes without progress at least this long before HTTP repeats what others were
+/// asked for: two round trips across a continent, and a busy tab's delay.
+const HEDGE_MIN: Duration = Duration::from_millis(300);
+/// Nor longer than this, however slow HTTP was.
+const HEDGE_MAX: Duration = Duration::from_secs(8);
+/// Nobody waits for an idle fetch: neighbours get this long before shares of infrastructure double.
 const IDLE_PATIENCE: Duration = Duration::from_secs(3);
-/// Groups of one HTTP request while neighbours deliver too: they may overtake it soon.
-const HEDGED_GROUPS: u32 = 16;
+/// A neighbour that wants a stripe which falls to it says so within this; two announcements' time.
+const SPARE_PATIENCE: Duration = Duration::from_millis(250);
+/// A claimed stripe is waited for at least this long.
+const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
+/// Where neighbours need longer than this for a fetch and HTTP is faster than they are, both run.
+const BEHIND: Duration = Duration::from_millis(500);
+/// Blobs up to so many groups are fetched without asking whose turn it is: waiting costs more than they weigh.
+const SMALL_GROUPS: u32 = 2;
+/// Stripes looked at in one choice.
+const STRIPES_SCANNED: usize = 128;
+/// A transfer without a byte for this long, and for several times what first bytes took lately, is dead.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 /// A source that failed is asked again after this, doubled with each failure in a row.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -32,6 +55,10 @@ struct Transfer {
     source: HttpSource,
     root: BlobRoot,
     part: Part,
+    asked_at: Instant,
+    came_at: Instant,
+    bytes_left: u64,
+    begun: bool,
     cancelled: bool,
 }
 
@@ -45,6 +72,7 @@ struct Health {
 #[derive(Debug, Default)]
 pub(super) struct Http {
     transfers: BTreeMap<EffectId, Transfer>,
+    pace: Pace,
     edge: Health,
     origin: Health,
 }
@@ -57,14 +85,15 @@ impl Http {
     }
 
     /// A piece came; tells from where.
-    pub(super) fn received(
-        &mut self,
-        _now: Instant,
-        effect: EffectId,
-        _: Piece,
-        _: u64,
-    ) -> Option<HttpSource> {
-        let source = self.transfers.get(&effect)?.source;
+    pub(super) fn received(&mut self, now: Instant, effect: EffectId, bytes: u64) -> Option<HttpSource> {
+        let transfer = self.transfers.get_mut(&effect)?;
+        transfer.came_at = now;
+        transfer.bytes_left = transfer.bytes_left.saturating_sub(bytes);
+        if !core::mem::replace(&mut transfer.begun, true) {
+            self.pace.waited(now.since(transfer.asked_at));
+        }
+        self.pace.came(now, bytes);
+        let source = transfer.source;
         self.health(source).failures = 0;
         Some(source)
     }
@@ -84,6 +113,34 @@ impl Http {
         !self.transfers.is_empty()
     }
 
+    /// How long what was asked of HTTP may take before others are asked for it too.
+    pub(super) fn patience(&self) -> Duration {
+        let usual = self.pace.first_byte().unwrap_or_default();
+        (usual * 2).clamp(HEDGE_MIN, HEDGE_MAX)
+    }
+
+    /// How long a neighbour's claim is worth waiting for: it stands in the same queue as we do, and passes on
+    /// what came.
+    fn claim_patience(&self) -> Duration {
+        (self.patience() * 2).max(CLAIM_PATIENCE_MIN)
+    }
+
+    fn has_room(&self, transfers_max: usize) -> bool {
+        let under_way: u64 = self.transfers.values().map(|transfer| transfer.bytes_left).sum();
+        self.transfers.len() < transfers_max && under_way < self.pace.ahead_bytes()
+    }
+
+    /// Groups that one request should ask for where nobody shares: half of what may be under way.
+    fn run_groups(&self) -> u32 {
+        u32::try_from(self.pace.ahead_bytes() / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
+    }
+
+    fn silent(&self, now: Instant) -> Vec<EffectId> {
+        let bound = (self.patience() * 2).max(SILENCE_MIN);
+        let is_silent = |transfer: &Transfer| !transfer.cancelled && now.since(transfer.came_at) >= bound;
+        self.transfers.iter().filter(|(_, transfer)| is_silent(transfer)).map(|(id, _)| *id).collect()
+    }
+
     fn failed(&mut self, now: Instant, source: HttpSource) {
         let health = self.health(source);
         health.failures = (health.failures + 1).min(16);
@@ -99,12 +156,26 @@ impl Http {
     }
 }
 
+/// How a stripe stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It falls to us.
+    Ours,
+    /// It falls to a neighbour, which has not said that it wants it.
+    Spare,
+    /// A neighbour holds it, or will soon.
+    Theirs,
+}
+
 impl Peer {
     /// Begins the transfers that are due.
     pub(super) fn fill_http(&mut self, now: Instant) {
         let fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
-        for fetch in fetches {
-            while self.http.transfers.len() < self.config.limits.http_requests_max {
+        'fetches: for fetch in fetches {
+            loop {
+                if !self.http.has_room(self.config.limits.http_requests_max) {
+                    break 'fetches;
+                }
                 let Some((source, root, part)) = self.choose_http(now, fetch) else { break };
                 self.ask_http(now, source, root, part);
             }
@@ -115,56 +186,127 @@ impl Peer {
     /// What of a fetch is to come by HTTP now.
     fn choose_http(&mut self, now: Instant, id: FetchId) -> Option<(HttpSource, BlobRoot, Part)> {
         let fetch = self.fetches.get(&id)?;
-        let replica = self.replicas.get(&fetch.root)?;
-        let first = replica.open.iter().find(|group| fetch.range.contains(group))?;
-        let patience = match fetch.priority {
-            Priority::Idle => IDLE_PATIENCE,
-            Priority::Page | Priority::Deadline { .. } => HEDGE,
-        };
-        let late = now.since(fetch.progress_at) >= patience;
-        let held = self.is_held_nearby(now, fetch.root, first);
-        if (held || !fetch.is_urgent()) && !late {
+        let (root, range) = (fetch.root, fetch.range.clone());
+        let replica = self.replicas.get(&root)?;
+        replica.open.next_from(range.start).filter(|first| *first < range.end)?;
+        let (edge, origin) = self.sources(now);
+        if !edge && !origin {
             return None;
         }
-        let (root, range) = (fetch.root, fetch.range.clone());
-        let (edge, origin) = self.sources(now);
-        let replica = self.replicas.get(&root)?;
-        if let Some(piece) = replica.hash_piece_for(first)
+        let (run, hedges) = self.choose_run(now, fetch, replica)?;
+        let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
+        let part = if let Some(piece) = replica.hash_piece_for(run.start)
             && !replica.asked.contains_key(&piece)
         {
-            let part = if piece == Piece::Top { Part::Top } else { Part::Page(replica.shape.page_of(first)) };
-            return edge.then_some((HttpSource::Edge, root, part));
+            if !edge {
+                return None;
+            }
+            if piece == Piece::Top { Part::Top } else { Part::Page(replica.shape.page_of(run.start)) }
+        } else {
+            // Groups are judged by their page, which has to be on its way at least.
+            let page = Piece::Page(replica.shape.page_of(run.start));
+            if !replica.can_judge(run.start) && !replica.asked.contains_key(&page) {
+                return None;
+            }
+            Part::Groups { first: run.start, count: run.end - run.start }
+        };
+        if hedges && let Some(fetch) = self.fetches.get_mut(&id) {
+            // The next hedge waits for this one.
+            fetch.progress_at = now;
         }
-        // Groups are judged by their page, which has to be on its way at least.
-        let page = Piece::Page(replica.shape.page_of(first));
-        if !replica.can_judge(first) && !replica.asked.contains_key(&page) {
-            return None;
-        }
-        let run = self.run_for_http(now, root, replica, first, &range, held);
-        let part = Part::Groups { first: run.start, count: run.end - run.start };
-        let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
-        (edge || origin).then_some((source, root, part))
+        Some((source, root, part))
     }
 
-    /// Neighbouring groups that nobody was asked for, within one hash page.
-    fn run_for_http(
+    /// The groups of a fetch to ask HTTP for, and whether that repeats what neighbours could do.
+    fn choose_run(
         &self,
         now: Instant,
-        root: BlobRoot,
+        fetch: &consumer::Fetch,
         replica: &Replica,
-        first: u32,
-        range: &Range<u32>,
-        held: bool,
-    ) -> Range<u32> {
-        let page_end =
-            replica.shape.page_groups(replica.shape.page_of(first)).map_or(first + 1, |page| page.end);
-        let limit = if held { first + HEDGED_GROUPS } else { u32::MAX };
-        let end = page_end.min(range.end).min(limit);
-        let mut last = first + 1;
-        while last < end && replica.open.get(last) && (held || !self.is_held_nearby(now, root, last)) {
-            last += 1;
+    ) -> Option<(Range<u32>, bool)> {
+        let neighbours = self.sharers(now, &fetch.root);
+        let urgent = fetch.is_urgent();
+        let idle_spans = now.since(fetch.begun_at).as_secs_f64() / IDLE_PATIENCE.as_secs_f64();
+        if !urgent && neighbours.is_empty() && idle_spans < 1.0 {
+            return None;
         }
-        first..last
+        let swarm = if urgent { 0 } else { self.swarm_of(&fetch.root) };
+        let ours = spread::draw(&self.public_key());
+        let (mut spare, mut theirs) = (None, None);
+        let mut at = fetch.range.start;
+        for _ in 0..STRIPES_SCANNED {
+            let Some(first) = replica.open.next_from(at).filter(|first| *first < fetch.range.end) else {
+                break;
+            };
+            let stripe = spread::stripe_of(first);
+            at = (stripe + 1).saturating_mul(STRIPE_GROUPS);
+            let turn = if self.is_held_nearby(now, fetch.root, first)
+                || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
+            {
+                Turn::Theirs
+            } else if neighbours.is_empty() && urgent || replica.shape.groups() <= SMALL_GROUPS {
+                Turn::Ours
+            } else {
+                let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
+                let patience = if urgent { 0.0 } else { idle_spans };
+                let is_ours = spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience);
+                if is_ours { Turn::Ours } else { Turn::Spare }
+            };
+            match turn {
+                Turn::Ours => {
+                    let groups = if neighbours.is_empty() { self.http.run_groups() } else { STRIPE_GROUPS };
+                    return Some((run_of(replica, first, fetch.range.end, groups), false));
+                }
+                Turn::Spare => spare = spare.or(Some(first)),
+                Turn::Theirs => theirs = Some(theirs.map_or((first, first), |(lowest, _)| (lowest, first))),
+            }
+        }
+        let stripe = |first| run_of(replica, first, fetch.range.end, STRIPE_GROUPS);
+        let hedge = if urgent { self.http.patience() } else { IDLE_PATIENCE * 2 };
+        let late = now.since(fetch.progress_at) >= hedge;
+        if urgent && now.since(fetch.begun_at) >= SPARE_PATIENCE && spare.is_some() {
+            return spare.map(|first| (stripe(first), false));
+        }
+        let (lowest, highest) = theirs?;
+        if late {
+            return Some((stripe(lowest), true));
+        }
+        // From the far end: neighbours come from the near one.
+        (urgent && self.is_swarm_behind(fetch)).then(|| (stripe(highest), false))
+    }
+
+    /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.
+    fn is_swarm_behind(&self, fetch: &consumer::Fetch) -> bool {
+        let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace.bytes_per_second());
+        #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^52 bytes")]
+        let bytes = u64::from(fetch.missing) as f64 * GROUP_BYTES as f64;
+        swarm < http && bytes > swarm * BEHIND.as_secs_f64()
+    }
+
+    /// Neighbours that take part in the blob's site, may still want of it, and say what they fetch.
+    fn sharers(&self, now: Instant, root: &BlobRoot) -> Vec<(LinkId, u64)> {
+        if !self.consent.fetch {
+            return Vec::new();
+        }
+        let shares = |link: &super::link::Link| {
+            let Some(hello) = link.hello.as_ref().filter(|hello| !hello.supernode) else { return false };
+            let here = hello.sites.iter().any(|(site, _, complete)| {
+                !complete && self.sites.get(site).is_some_and(|ours| ours.roots.contains(root))
+            });
+            here && link.claims.is_heeded() && consumer::is_askable(link, now)
+        };
+        let sharers = self.links.iter().filter(|(_, link)| !link.is_supernode() && shares(link));
+        sharers.map(|(id, link)| (*id, spread::draw(&link.peer))).collect()
+    }
+
+    fn swarm_of(&self, root: &BlobRoot) -> u32 {
+        let sites = self.sites.values().filter(|site| site.roots.contains(root));
+        sites.map(|site| site.swarm).max().unwrap_or(0)
+    }
+
+    fn is_coming(&self, now: Instant, link: LinkId, root: BlobRoot, stripe: u32) -> bool {
+        let patience = self.http.claim_patience();
+        self.links.get(&link).is_some_and(|link| link.claims.is_coming(now, root, stripe, patience))
     }
 
     fn is_held_nearby(&self, now: Instant, root: BlobRoot, group: u32) -> bool {
@@ -192,8 +334,42 @@ impl Peer {
         let Some(replica) = self.replicas.get_mut(&root) else { return };
         let shape = replica.shape;
         replica.ask(now, part, Asker::Http(effect));
-        self.http.transfers.insert(effect, Transfer { source, root, part, cancelled: false });
+        if !self.http.is_busy() {
+            self.http.pace.begin(now);
+        }
+        if let Part::Groups { first, count } = part {
+            for stripe in spread::stripes_of(&[(first, count)], shape) {
+                for link in self.links.values_mut() {
+                    link.claims.give_up(root, stripe);
+                }
+            }
+            self.coming.entry(root).or_default().push(GroupRange { first, count });
+        }
+        let transfer = Transfer {
+            source,
+            root,
+            part,
+            asked_at: now,
+            came_at: now,
+            bytes_left: part.bytes(shape),
+            begun: false,
+            cancelled: false,
+        };
+        self.http.transfers.insert(effect, transfer);
         self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, part });
+    }
+
+    /// Ends transfers that bring nothing: their source has a pause, the other one its turn.
+    pub(super) fn check_http(&mut self, now: Instant) {
+        for effect in self.http.silent(now) {
+            let Some(source) = self.http.transfers.get(&effect).map(|transfer| transfer.source) else {
+                continue;
+            };
+            self.http.failed(now, source);
+            if self.http.cancel(effect) {
+                self.effects.push_back(Effect::CancelHttp { effect });
+            }
+        }
     }
 
     /// A transfer is over.
@@ -214,9 +390,8 @@ impl Peer {
         let (edge, origin) = self.sources(now);
         let stuck = |fetch: &consumer::Fetch| {
             let Some(replica) = self.replicas.get(&fetch.root) else { return true };
-            let Some(first) = replica.open.iter().find(|group| fetch.range.contains(group)) else {
-                return false;
-            };
+            let first = replica.open.next_from(fetch.range.start).filter(|first| *first < fetch.range.end);
+            let Some(first) = first else { return false };
             let reachable = edge || (origin && replica.can_judge(first));
             fetch.is_urgent() && !reachable && !self.is_held_nearby(now, fetch.root, first)
         };
@@ -238,4 +413,18 @@ impl Peer {
             self.release(&asked, Asker::Link(id, request));
         }
     }
+}
+
+/// Open groups from `first` on, at most `count`, below `end` and under one hash page.
+fn run_of(replica: &Replica, first: u32, end: u32, count: u32) -> Range<u32> {
+    let page = replica.shape.page_groups(replica.shape.page_of(first)).map_or(first + 1, |page| page.end);
+    // Runs of a stripe end where the stripe does.
+    let stripe =
+        if count > STRIPE_GROUPS { u32::MAX } else { (spread::stripe_of(first) + 1) * STRIPE_GROUPS };
+    let limit = page.min(end).min(stripe).min(first.saturating_add(count));
+    let mut last = first + 1;
+    while last < limit && replica.open.get(last) {
+        last += 1;
+    }
+    first..last
 }

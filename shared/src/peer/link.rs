@@ -7,6 +7,7 @@ use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
         availability::Availability,
+        claims::Claims,
         flood::FloodGate,
         messages::{Hello, Request, What},
         pipeline::Pipeline,
@@ -37,6 +38,7 @@ pub(super) struct Link {
     pub(super) useful_at: Instant,
     // ── as consumer ──
     pub(super) has: Availability,
+    pub(super) claims: Claims,
     unknown: BTreeMap<BlobRoot, Vec<What>>,
     unknown_statements: usize,
     pub(super) pipeline: Pipeline,
@@ -64,6 +66,7 @@ impl Link {
             account: Account::default(),
             useful_at: now,
             has: Availability::default(),
+            claims: Claims::default(),
             unknown: BTreeMap::new(),
             unknown_statements: 0,
             pipeline: Pipeline::default(),

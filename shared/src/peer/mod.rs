@@ -54,6 +54,7 @@ use crate::{
         manifest::Manifest,
         messages,
         offences::{CutList, Offence},
+        pace::Pace,
         replica::Replica,
         tracker::Tracker,
     },
@@ -115,6 +116,8 @@ pub(crate) struct Site {
     sequence: u64,
     complete: bool,
     roots: BTreeSet<BlobRoot>,
+    /// Members, as a supernode last said.
+    swarm: u32,
 }
 
 pub(crate) type Sites = BTreeMap<SiteId, Site>;
@@ -146,6 +149,10 @@ pub struct Peer {
     unsigned: BTreeMap<LinkId, u64>,
     /// Groups not announced yet.
     fresh: BTreeMap<BlobRoot, Vec<u32>>,
+    /// Groups asked of infrastructure, and neighbours not told yet.
+    coming: BTreeMap<BlobRoot, Vec<crate::wire::cdn::GroupRange>>,
+    /// What all neighbours together deliver.
+    swarm_pace: Pace,
     have_at: Instant,
     ask_at: Instant,
     look_at: Instant,
@@ -179,6 +186,8 @@ impl Peer {
             serving: BTreeMap::new(),
             unsigned: BTreeMap::new(),
             fresh: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            swarm_pace: Pace::default(),
             have_at: now,
             ask_at: now,
             look_at: now,
@@ -305,6 +314,7 @@ impl Peer {
         if now >= self.look_at {
             self.look_at = now + LOOK_EVERY;
             self.check_stalls(now);
+            self.check_http(now);
             self.settle_receipts();
             self.all_ready();
             self.http_due = true;
@@ -453,7 +463,7 @@ impl Peer {
             || !self.unsigned.is_empty()
             || self.links.values().any(|link| !link.pipeline.is_empty());
         let look = busy.then_some(self.look_at);
-        let have = (!self.fresh.is_empty()).then_some(self.have_at);
+        let have = (!self.fresh.is_empty() || !self.coming.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);
         [look, have, ask].into_iter().flatten().min()
     }

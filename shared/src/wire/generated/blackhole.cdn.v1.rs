@@ -178,6 +178,10 @@ pub struct BlobHave {
     /// Evicted: holds nothing of it any more.
     #[prost(bool, tag = "5")]
     pub gone: bool,
+    /// Groups that the sender has asked infrastructure for and will soon hold: its neighbours may spare
+    /// infrastructure the same. A hint; it expires by itself. At most 256.
+    #[prost(message, repeated, tag = "6")]
+    pub coming: ::prost::alloc::vec::Vec<GroupRange>,
 }
 /// Groups first to first + count - 1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
