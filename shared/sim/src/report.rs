@@ -18,6 +18,8 @@ pub struct Report {
     pub bound_seconds: f64,
     /// Where new, verified payload came from.
     pub sources: SourceBytes,
+    /// Payload that infrastructure sent, whatever became of it.
+    pub infrastructure: u64,
     /// Payload that was here already, or did not verify.
     pub wasted: u64,
     /// Messages through the supernode for each join.
@@ -36,6 +38,8 @@ impl Report {
         let mut report = Self { tabs: run.tabs.len(), checksum: world.checksum(), ..Self::default() };
         let size = run.blob.shape().size() as f64;
         let seed = world.node(run.supernode).plan.up as f64;
+        let sent = &world.node(run.supernode).tally;
+        report.infrastructure = sent.sent + sent.http_sent;
         let (mut uplinks, mut slowest, mut signals) = (seed, f64::MAX, 0);
         for tab in run.tabs.iter().map(|id| world.node(*id)) {
             uplinks += tab.plan.up as f64;
@@ -59,9 +63,9 @@ impl Report {
         report
     }
 
-    /// The share of useful bytes that no infrastructure had to send.
+    /// One less what infrastructure sent, as a share of what was of use.
     pub fn offload(&self) -> f64 {
-        1.0 - self.sources.infrastructure() as f64 / (self.sources.total() as f64).max(1.0)
+        1.0 - self.infrastructure as f64 / (self.sources.total() as f64).max(1.0)
     }
 
     /// The time within which that share of the completed tabs was done.
@@ -78,7 +82,7 @@ impl Report {
         format!(
             "{{\"tabs\":{},\"completed\":{},\"offload\":{},\"bound_seconds\":{},\"p50_seconds\":{},\
              \"p95_seconds\":{},\"signals_a_join\":{},\"peer_bytes\":{},\"supernode_bytes\":{},\
-             \"http_bytes\":{},\"wasted_bytes\":{},\"checksum\":\"{:016x}\",\"violations\":[{}]}}",
+             \"http_bytes\":{},\"infrastructure_bytes\":{},\"wasted_bytes\":{},\"checksum\":\"{:016x}\",\"violations\":[{}]}}",
             self.tabs,
             self.seconds.len(),
             number(self.offload()),
@@ -89,6 +93,7 @@ impl Report {
             self.sources.peers,
             self.sources.supernodes,
             self.sources.edge + self.sources.origin,
+            self.infrastructure,
             self.wasted,
             self.checksum,
             violations.join(",")

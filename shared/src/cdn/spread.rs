@@ -36,6 +36,11 @@ pub fn draw(key: &PublicKey) -> u64 {
     u64::from_le_bytes(eight)
 }
 
+/// A place below `bound` that differs from blob to blob and from peer to peer.
+pub fn place(root: &BlobRoot, ours: u64, bound: u64) -> u64 {
+    mix(u64::from_le_bytes(root.0[..8].try_into().unwrap_or_default()) ^ ours) % bound.max(1)
+}
+
 /// Whether we are to take `stripe`, among `others`, in a swarm of `swarm` members, having waited `patience`
 /// spans of patience.
 pub fn is_ours(root: &BlobRoot, stripe: u32, ours: u64, others: &[u64], swarm: u32, patience: f64) -> bool {

@@ -58,7 +58,7 @@ impl Fetch {
     }
 
     /// The groups that play so soon that they are fetched in order; none of what is of use only as a whole.
-    fn played_first(&self, now: Instant) -> Range<u32> {
+    pub(super) fn played_first(&self, now: Instant) -> Range<u32> {
         let Priority::Deadline { start, bytes_per_second } = self.priority else { return 0..0 };
         let until = (now + PLAYED_SOON).since(start);
         let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);

@@ -105,15 +105,19 @@ impl Peer {
     }
 
     fn send_all_haves(&mut self, id: LinkId) {
+        let mut coming = self.http.coming();
         let blobs: Vec<wire::BlobHave> = self
             .replicas
             .iter()
-            .filter(|(_, replica)| !replica.held.is_empty())
-            .map(|(root, replica)| wire::BlobHave {
-                root: root.0.to_vec(),
-                complete: replica.held.is_full(),
-                bitfield: if replica.held.is_full() { Vec::new() } else { replica.held.to_bytes() },
-                ..wire::BlobHave::default()
+            .filter_map(|(root, replica)| {
+                let coming = coming.remove(root).unwrap_or_default();
+                (!coming.is_empty() || !replica.held.is_empty()).then(|| wire::BlobHave {
+                    root: root.0.to_vec(),
+                    complete: replica.held.is_full(),
+                    bitfield: if replica.held.is_full() { Vec::new() } else { replica.held.to_bytes() },
+                    coming,
+                    ..wire::BlobHave::default()
+                })
             })
             .collect();
         self.send_haves(id, &blobs);

@@ -109,6 +109,17 @@ impl Http {
         }
     }
 
+    /// What is under way, for neighbours to know.
+    pub(super) fn coming(&self) -> BTreeMap<BlobRoot, Vec<GroupRange>> {
+        let mut coming: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for transfer in self.transfers.values().filter(|transfer| !transfer.cancelled) {
+            if let Part::Groups { first, count } = transfer.part {
+                coming.entry(transfer.root).or_default().push(GroupRange { first, count });
+            }
+        }
+        coming
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         !self.transfers.is_empty()
     }
@@ -233,13 +244,8 @@ impl Peer {
         let swarm = if urgent { 0 } else { self.swarm_of(&fetch.root) };
         let ours = spread::draw(&self.public_key());
         let (mut spare, mut theirs) = (None, None);
-        let mut at = fetch.range.start;
-        for _ in 0..STRIPES_SCANNED {
-            let Some(first) = replica.open.next_from(at).filter(|first| *first < fetch.range.end) else {
-                break;
-            };
+        for first in self.stripes_in_order(now, fetch, replica, neighbours.is_empty()) {
             let stripe = spread::stripe_of(first);
-            at = (stripe + 1).saturating_mul(STRIPE_GROUPS);
             let turn = if self.is_held_nearby(now, fetch.root, first)
                 || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
             {
@@ -257,7 +263,8 @@ impl Peer {
                     let groups = if neighbours.is_empty() { self.http.run_groups() } else { STRIPE_GROUPS };
                     return Some((run_of(replica, first, fetch.range.end, groups), false));
                 }
-                Turn::Spare => spare = spare.or(Some(first)),
+                // From the far end: whose turn it is comes from the near one.
+                Turn::Spare => spare = Some(first),
                 Turn::Theirs => theirs = Some(theirs.map_or((first, first), |(lowest, _)| (lowest, first))),
             }
         }
@@ -273,6 +280,39 @@ impl Peer {
         }
         // From the far end: neighbours come from the near one.
         (urgent && self.is_swarm_behind(fetch)).then(|| (stripe(highest), false))
+    }
+
+    /// The first open group of each stripe of a fetch, in the order in which HTTP should bring them. A tab that
+    /// knows nobody yet, in a swarm that may be large, begins with what is needed first and goes on at a place of
+    /// its own: those who arrived with it then have something to swap.
+    fn stripes_in_order<'a>(
+        &self,
+        now: Instant,
+        fetch: &consumer::Fetch,
+        replica: &'a Replica,
+        alone: bool,
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let range = fetch.range.clone();
+        let soon = fetch.played_first(now).end.max(range.start.saturating_add(STRIPE_GROUPS)).min(range.end);
+        let scatter = alone && self.swarm_of(&fetch.root) != 1 && soon < range.end;
+        let middle = if scatter { self.place_within(&fetch.root, soon..range.end) } else { soon };
+        let stripes = move |range: Range<u32>| {
+            let mut at = range.start;
+            core::iter::from_fn(move || {
+                let first = replica.open.next_from(at).filter(|first| *first < range.end)?;
+                at = (spread::stripe_of(first) + 1).saturating_mul(STRIPE_GROUPS);
+                Some(first)
+            })
+        };
+        let parts = [range.start..soon, middle..range.end, soon..middle];
+        parts.into_iter().flat_map(stripes).take(STRIPES_SCANNED)
+    }
+
+    /// Where this peer begins within `range`: somewhere else for each peer and blob.
+    fn place_within(&self, root: &BlobRoot, range: Range<u32>) -> u32 {
+        let place = spread::place(root, spread::draw(&self.public_key()), u64::from(range.end - range.start));
+        let group = range.start + u32::try_from(place).unwrap_or(0);
+        (spread::stripe_of(group) * STRIPE_GROUPS).clamp(range.start, range.end)
     }
 
     /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.
@@ -369,6 +409,27 @@ impl Peer {
             if self.http.cancel(effect) {
                 self.effects.push_back(Effect::CancelHttp { effect });
             }
+        }
+    }
+
+    /// Ends transfers of what neighbours hold by now and infrastructure has not begun to send: the swarm has
+    /// overtaken them.
+    pub(super) fn yield_http(&mut self, now: Instant) {
+        let is_overtaken = |transfer: &Transfer| {
+            let Part::Groups { first, count } = transfer.part else { return false };
+            let Some(replica) = self.replicas.get(&transfer.root) else { return false };
+            let mut missing = (first..first.saturating_add(count)).filter(|group| !replica.held.get(*group));
+            !transfer.cancelled && missing.all(|group| self.is_held_nearby(now, transfer.root, group))
+        };
+        let overtaken: Vec<(EffectId, BlobRoot)> = self
+            .http
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| is_overtaken(transfer))
+            .map(|(effect, transfer)| (*effect, transfer.root))
+            .collect();
+        for (effect, root) in overtaken {
+            self.give_up(root, Asker::Http(effect));
         }
     }
 

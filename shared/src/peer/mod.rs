@@ -315,6 +315,7 @@ impl Peer {
             self.look_at = now + LOOK_EVERY;
             self.check_stalls(now);
             self.check_http(now);
+            self.yield_http(now);
             self.settle_receipts();
             self.all_ready();
             self.http_due = true;
