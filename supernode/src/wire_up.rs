@@ -12,7 +12,7 @@ use cdn::{
     Cdn,
     swarm::{self, SwarmParts},
 };
-use gateway::{Edge, PeerAddresses, Server};
+use gateway::{Edge, NetworkStatus, PeerAddresses, Server};
 use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
@@ -70,10 +70,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let reach = reach(key.public(), network.clone());
-    let peer = reach();
+    let node = Node { key: key.public(), network: network.clone() };
+    let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
-    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, reach);
+    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     announce(&url, &peer)?;
@@ -96,17 +96,28 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where this node can be dialled at the moment it is asked.
-fn reach(key: PublicKey, network: Option<Arc<Network>>) -> impl Fn() -> PeerAddresses + Send + Sync {
-    move || {
-        let addresses = network.iter().flat_map(|network| {
+/// What the edge tells others about this node.
+struct Node {
+    key: PublicKey,
+    network: Option<Arc<Network>>,
+}
+
+impl gateway::Node for Node {
+    fn addresses(&self) -> PeerAddresses {
+        let addresses = self.network.iter().flat_map(|network| {
             let external = network.external_addrs();
             external.into_iter().chain(network.listen_addrs())
         });
         let mut addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
         let mut seen = BTreeSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
-        PeerAddresses { peer_id: key.to_peer_id().to_string(), did: key.to_string(), addresses }
+        PeerAddresses { peer_id: self.key.to_peer_id().to_string(), did: self.key.to_string(), addresses }
+    }
+
+    fn network(&self) -> Option<NetworkStatus> {
+        let net::NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused } =
+            self.network.as_ref()?.status();
+        Some(NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused })
     }
 }
 

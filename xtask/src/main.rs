@@ -54,6 +54,8 @@ enum Command {
     Doctor,
     /// Builds the tab for browsers into target/tab
     Tab,
+    /// Builds what an operator runs: one program, optimised, with the tab's files in it
+    Dist,
     /// Runs the simulator, optimised, with the arguments that follow
     Sim {
         /// Arguments for the simulator, such as `--seed 7`
@@ -97,6 +99,7 @@ fn run(command: Command) -> Result<()> {
         Command::Codegen { check } => codegen::run(check),
         Command::Doctor => tools::doctor(),
         Command::Tab => tools::wasm_target().and_then(|()| tab::build()),
+        Command::Dist => up::dist(),
         Command::Sim { arguments } => bench::sim(&arguments),
         Command::Fuzz { target, inputs } => fuzz::run_targets(target.as_deref(), inputs),
         Command::Bench { name, arguments } => bench::run_bench(&name, &arguments),

@@ -156,16 +156,16 @@ impl Tracker {
         entries
     }
 
-    /// Takes a receipt that `provider` handed in.
-    pub fn hand_in(&mut self, provider: &PublicKey, signed: &wire::SignedReceipt) {
-        let Ok(receipt) = Receipt::open(signed) else { return };
+    /// Takes a receipt that `provider` handed in. How many bytes it says more than the one before.
+    pub fn hand_in(&mut self, provider: &PublicKey, signed: &wire::SignedReceipt) -> u64 {
+        let Ok(receipt) = Receipt::open(signed) else { return 0 };
         if receipt.provider != *provider || receipt.receiver == *provider {
-            return;
+            return 0;
         }
-        let Some(member) = self.members.get_mut(provider) else { return };
+        let Some(member) = self.members.get_mut(provider) else { return 0 };
         let known = member.receipted_by.contains_key(&receipt.receiver);
         if !known && member.receipted_by.len() >= MAX_REMEMBERED {
-            return;
+            return 0;
         }
         let counted = member.receipted_by.entry(receipt.receiver.clone()).or_default();
         let gained = receipt.bytes.saturating_sub(*counted);
@@ -173,6 +173,7 @@ impl Tracker {
         if let Some(receiver) = self.members.get_mut(&receipt.receiver) {
             receiver.received = receiver.received.saturating_add(gained);
         }
+        gained
     }
 
     /// Takes a report from `reporter`, who is on the other end of the link. Whether it counted.

@@ -218,7 +218,10 @@ impl Peer {
         let region = link.hello.as_ref().map_or(0, |hello| hello.region);
         self.tracker.enter(&peer, ask.site, region, ask.addresses);
         for receipt in &ask.receipts {
-            self.tracker.hand_in(&peer, receipt);
+            let gained = self.tracker.hand_in(&peer, receipt);
+            if let Some(site) = self.sites.get_mut(&ask.site) {
+                site.delivered = site.delivered.saturating_add(gained);
+            }
         }
         let count = ask.count.min(MAX_PEERS);
         let peers = self.tracker.introduce(now, &peer, &ask.site, count, &mut self.rng);

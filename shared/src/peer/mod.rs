@@ -118,6 +118,8 @@ pub(crate) struct Site {
     roots: BTreeSet<BlobRoot>,
     /// Members, as a supernode last said.
     swarm: u32,
+    /// What tabs delivered to each other, by the receipts that were handed in to us.
+    delivered: u64,
 }
 
 pub(crate) type Sites = BTreeMap<SiteId, Site>;
@@ -216,6 +218,12 @@ impl Peer {
     /// The links, for a meter.
     pub fn links(&self) -> impl Iterator<Item = LinkStatus> + '_ {
         self.links.iter().map(|(id, link)| link.status(*id))
+    }
+
+    /// Supernode: how many peers are listed for a site that we take part in, and how many bytes they delivered
+    /// to each other, by the receipts that they handed in.
+    pub fn swarm(&self, site: &SiteId) -> (usize, u64) {
+        (self.tracker.swarm(site), self.sites.get(site).map_or(0, |site| site.delivered))
     }
 
     /// Whether group `group` of `root` is held.

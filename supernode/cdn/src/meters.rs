@@ -13,7 +13,7 @@ pub enum Source {
     Edge,
     /// This supernode over a link.
     Link,
-    /// Another tab, as counted by signed receipts.
+    /// Another tab, by the signed receipts that tabs handed in to this supernode.
     Peer,
     /// The publisher's origin, pulled by this supernode.
     Origin,
@@ -26,14 +26,23 @@ struct BytesLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SiteLabel {
+    site: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
+
+/// Why requests are refused; more reasons would not be shown.
+const REASONS: [&str; 5] = ["busy", "not_found", "corrupt", "upload", "offence"];
 
 /// What content delivery counts.
 #[derive(Clone, Debug, Default)]
 pub struct Meters {
     bytes: Family<BytesLabel, Counter>,
+    swarm: Family<SiteLabel, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     origin_errors: Family<ReasonLabel, Counter>,
     pub(crate) stored_bytes: Gauge,
@@ -51,6 +60,8 @@ pub struct SiteBytes {
     pub peer: u64,
     /// Pulled from the origin.
     pub origin: u64,
+    /// Tabs that are listed at the moment.
+    pub tabs: u64,
 }
 
 impl SiteBytes {
@@ -69,6 +80,7 @@ impl Meters {
         let meters = Self::default();
         let ours = registry.sub_registry_with_prefix("blackhole_cdn");
         ours.register("bytes", "Payload bytes by site and source", meters.bytes.clone());
+        ours.register("swarm", "Tabs listed at the moment, by site", meters.swarm.clone());
         ours.register("refusals", "Requests refused, by reason", meters.refusals.clone());
         ours.register("origin_errors", "What origins did wrong, by kind", meters.origin_errors.clone());
         ours.register("stored_bytes", "Bytes of blobs on disk", meters.stored_bytes.clone());
@@ -79,6 +91,22 @@ impl Meters {
     /// Payload went by. `site` is one that this node serves, so that labels stay few.
     pub fn count(&self, site: &str, source: Source, bytes: u64) {
         self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source }).inc_by(bytes);
+    }
+
+    /// What the core knows of a site's tabs: how many there are, and what they delivered to each other so far.
+    pub(crate) fn observe_swarm(&self, site: &str, tabs: usize, delivered: u64) {
+        self.swarm
+            .get_or_create(&SiteLabel { site: site.to_owned() })
+            .set(i64::try_from(tabs).unwrap_or(i64::MAX));
+        let peer = self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source: Source::Peer });
+        peer.inc_by(delivered.saturating_sub(peer.get()));
+    }
+
+    /// Refusals by their reason.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let read = |reason| (reason, self.refusals.get_or_create(&ReasonLabel { reason }).get());
+        REASONS.into_iter().map(read).filter(|(_, count)| *count > 0).collect()
     }
 
     /// A request was refused.
@@ -95,11 +123,13 @@ impl Meters {
     #[must_use]
     pub fn site(&self, site: &str) -> SiteBytes {
         let read = |source| self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source }).get();
+        let tabs = self.swarm.get_or_create(&SiteLabel { site: site.to_owned() }).get();
         SiteBytes {
             edge: read(Source::Edge),
             link: read(Source::Link),
             peer: read(Source::Peer),
             origin: read(Source::Origin),
+            tabs: u64::try_from(tabs).unwrap_or(0),
         }
     }
 }

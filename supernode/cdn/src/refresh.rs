@@ -23,6 +23,12 @@ use crate::{
     site::Site,
 };
 
+/// What anybody may claim costs an upstream at most one look in this time. A look at another edge is one
+/// question,
+const MIRROR_PAUSE: Duration = Duration::from_secs(2);
+/// one at an origin is a question an asset.
+const ORIGIN_PAUSE: Duration = Duration::from_secs(60);
+
 /// Where a site's content comes from.
 #[derive(Debug)]
 pub(crate) enum Upstream {
@@ -48,7 +54,7 @@ enum RefreshError {
 }
 
 impl Cdn {
-    /// Looks at every upstream now and then, until `shutdown`.
+    /// Looks at every upstream now and then, and when peers know of something newer, until `shutdown`.
     #[must_use]
     pub fn keep_fresh(&self, shutdown: &CancellationToken) -> Vec<JoinHandle<()>> {
         let with_upstream = self.sites().filter(|site| site.upstream.is_some());
@@ -56,10 +62,19 @@ impl Cdn {
             let (cdn, site, shutdown) = (self.clone(), Arc::clone(site), shutdown.clone());
             tokio::spawn(async move {
                 let every = site.config.as_ref().map_or(u64::MAX, |config| config.refresh_seconds);
+                let every = Duration::from_secs(every);
+                let pause = match site.upstream {
+                    Some(Upstream::Mirror(_)) => MIRROR_PAUSE.min(every),
+                    _ => ORIGIN_PAUSE.min(every),
+                };
                 loop {
                     let round = async {
                         cdn.refresh(&site).await;
-                        tokio::time::sleep(Duration::from_secs(every)).await;
+                        tokio::time::sleep(pause).await;
+                        tokio::select! {
+                            () = tokio::time::sleep(every - pause) => {}
+                            () = site.newer.notified() => {}
+                        }
                     };
                     if shutdown.run_until_cancelled(round).await.is_none() {
                         return;

@@ -213,7 +213,8 @@ impl Cdn {
         self.observe();
     }
 
-    /// Takes a publisher's manifest: in force at once where all of its blobs are here.
+    /// Takes a publisher's manifest: in force at once where all of its blobs are here. Where the missing ones
+    /// would not fit, it is refused.
     ///
     /// # Errors
     /// [`AcceptError`].
@@ -223,14 +224,26 @@ impl Cdn {
         accepted.unwrap_or_else(|error| Err(ImportError::Io(error).into()))
     }
 
-    /// Begins to take a blob that an uploaded manifest waits for.
+    /// Begins to take a blob that an uploaded manifest waits for. `announced` is the length that its sender
+    /// states, if it does.
     ///
     /// # Errors
     /// [`AcceptError::NotAwaited`] or [`AcceptError::Import`].
-    pub fn accept_blob(&self, root: BlobRoot) -> Result<Incoming, AcceptError> {
+    pub fn accept_blob(&self, root: BlobRoot, announced: Option<u64>) -> Result<Incoming, AcceptError> {
         let awaited = self.inner.sites.values().find_map(|site| site.awaited(root));
-        let size = awaited.ok_or(AcceptError::NotAwaited(root))?;
-        Ok(self.inner.store.begin(Some(size))?)
+        let expected = awaited.ok_or(AcceptError::NotAwaited(root))?;
+        if announced.is_some_and(|announced| announced != expected) {
+            return Err(ImportError::OtherLength { expected }.into());
+        }
+        Ok(self.inner.store.begin(Some(expected))?)
+    }
+
+    /// A peer says that there is a newer manifest. Nothing is believed: where the site has an upstream, that is
+    /// asked sooner than it would have been.
+    pub(crate) fn heard_of_newer(&self, site: SiteId, sequence: u64) {
+        if let Some(site) = self.inner.sites.get(&site).filter(|site| site.sequence() < sequence) {
+            site.newer.notify_one();
+        }
     }
 
     /// Tells one listener whenever what is held has changed; changes between two looks are told once.
@@ -314,6 +327,8 @@ impl Inner {
             }
         }
         if !missing.is_empty() {
+            // Refused here, before a byte of the blobs is sent.
+            self.store.room_for(missing.values().sum())?;
             let roots = missing.keys().copied().collect();
             site.wait_for(missing);
             return Ok(Accepted::Missing(roots));

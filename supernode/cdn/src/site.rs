@@ -10,6 +10,7 @@ use shared::{
     base::{BlobRoot, SiteId, UnixSeconds},
     cdn::manifest::{Manifest, Pin},
 };
+use tokio::sync::Notify;
 
 use crate::{config::SiteConfig, refresh::Upstream};
 
@@ -36,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) upstream: Option<Upstream>,
     /// Held while the upstream is asked: a crowd that wants the same asks once.
     pub(crate) looking: tokio::sync::Mutex<()>,
+    /// Told when a peer says that there is a newer statement.
+    pub(crate) newer: Notify,
     state: Mutex<State>,
 }
 
@@ -83,7 +86,8 @@ pub struct SiteStatus {
 impl Site {
     pub(crate) fn new(pin: Pin, config: Option<SiteConfig>, upstream: Option<Upstream>) -> Self {
         let looking = tokio::sync::Mutex::default();
-        Self { id: pin.site_id(), pin, config, upstream, looking, state: Mutex::default() }
+        let (newer, state) = (Notify::new(), Mutex::default());
+        Self { id: pin.site_id(), pin, config, upstream, looking, newer, state }
     }
 
     pub(crate) fn in_force(&self) -> Option<InForce> {

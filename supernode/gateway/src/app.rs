@@ -21,7 +21,10 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Config, Meters, blobs, manifests, problem::Problem, status, tab_files};
+use crate::{
+    Config, Meters, blobs, lingering::Lingering, manifests, problem::Problem, status, tab_files,
+    tab_files::TabFiles,
+};
 
 /// What a tab needs to dial this node.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -34,6 +37,31 @@ pub struct PeerAddresses {
     pub addresses: Vec<String>,
 }
 
+/// What an operator wants to see of the network.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkStatus {
+    /// Links by what carries them.
+    pub links: Vec<(&'static str, u64)>,
+    /// Peers that can be reached through this node.
+    pub reservations: u64,
+    /// Pairs of peers that speak through this node.
+    pub circuits: u64,
+    /// The same since the start.
+    pub circuits_opened: u64,
+    /// Other supernodes that are known.
+    pub nodes: u64,
+    /// What was refused, and how often.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// What the edge asks the node for, each time anew.
+pub trait Node: Send + Sync {
+    /// Where it can be dialled.
+    fn addresses(&self) -> PeerAddresses;
+    /// How its network is; none where it is an edge alone.
+    fn network(&self) -> Option<NetworkStatus>;
+}
+
 /// Everything the edge answers from. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
@@ -42,27 +70,33 @@ pub struct Edge {
 
 pub(crate) struct Inner {
     pub(crate) cdn: Cdn,
-    pub(crate) tab_dir: Option<std::path::PathBuf>,
+    pub(crate) tab: TabFiles,
     pub(crate) meters: Meters,
-    peer: Box<dyn Fn() -> PeerAddresses + Send + Sync>,
+    pub(crate) node: Box<dyn Node>,
+    pub(crate) started: Instant,
     registry: Mutex<Registry>,
     requests: Arc<Semaphore>,
 }
 
 impl Edge {
-    /// The edge of a node. `peer` is asked each time, since addresses come and go.
+    /// The edge of a node.
     pub fn new(
         config: &Config,
         cdn: Cdn,
         meters: Meters,
         registry: Registry,
-        peer: impl Fn() -> PeerAddresses + Send + Sync + 'static,
+        node: impl Node + 'static,
     ) -> Self {
+        let tab = TabFiles::new(config.tab_dir.clone());
+        if !tab.is_there() {
+            tracing::info!("{}", tab_files::REMEDY);
+        }
         let inner = Inner {
             cdn,
-            tab_dir: config.tab_dir.clone(),
+            tab,
             meters,
-            peer: Box::new(peer),
+            node: Box::new(node),
+            started: Instant::now(),
             registry: Mutex::new(registry),
             requests: Arc::new(Semaphore::new(config.requests)),
         };
@@ -94,12 +128,14 @@ impl Edge {
     }
 }
 
-/// Around every request: bounded concurrency, open to every origin, counted.
+/// Around every request: bounded concurrency, refusals that arrive, open to every origin, counted.
 async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     if request.method() == Method::OPTIONS {
         return preflight(request.headers());
     }
+    let waits = request.headers().contains_key(header::EXPECT);
+    let request = request.map(|body| Body::new(Lingering::new(body, waits)));
     let permit = Arc::clone(&edge.inner.requests).try_acquire_owned();
     let mut response = match permit {
         Ok(permit) => next.run(request).await.map(|body| Body::new(Held { body, _permit: permit })),
@@ -151,13 +187,15 @@ fn preflight(asked: &HeaderMap) -> Response {
 }
 
 async fn peer(State(edge): State<Edge>) -> Response {
-    let mut response = axum::Json((edge.inner.peer)()).into_response();
+    let mut response = axum::Json(edge.inner.node.addresses()).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 async fn metrics(State(edge): State<Edge>) -> Response {
     edge.inner.cdn.observe();
+    // Brings the gauges of the network up to date.
+    let _ = edge.inner.node.network();
     let registry = edge.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {

@@ -90,10 +90,12 @@ pub(crate) async fn hashes(
 pub(crate) async fn put(
     State(edge): State<Edge>,
     Path(root): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
-    let incoming = edge.inner.cdn.accept_blob(root).map_err(|error| refused(&edge, &error))?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let incoming = edge.inner.cdn.accept_blob(root, announced).map_err(|error| refused(&edge, &error))?;
     let writer = Writer::start(incoming);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {

@@ -12,7 +12,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How the outside names this edge, where that differs from `listen`: behind a proxy, or by a name.
     pub public_url: Option<String>,
-    /// The directory with the tab's files.
+    /// The directory with the tab's files, instead of those that this program carries.
     pub tab_dir: Option<PathBuf>,
     /// The certificate; without one the edge speaks plain HTTP, for a machine of one's own or behind a proxy.
     pub tls: Option<Tls>,

@@ -19,6 +19,7 @@ mod blobs;
 mod config;
 mod connection;
 mod idle;
+mod lingering;
 mod manifests;
 mod meters;
 mod problem;
@@ -27,7 +28,7 @@ mod server;
 mod status;
 mod tab_files;
 
-pub use app::{Edge, PeerAddresses};
+pub use app::{Edge, NetworkStatus, Node, PeerAddresses};
 pub use config::{Config, Tls};
 pub use meters::Meters;
 pub use server::Server;

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cdn::{AcceptError, Accepted, ImportError};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
 use shared::{
     base::SiteId,
@@ -48,7 +49,10 @@ pub(crate) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let site: SiteId = site.parse().map_err(Problem::malformed)?;
-    let signed = axum::body::to_bytes(body, MAX_MANIFEST_BYTES).await.map_err(Problem::malformed)?;
+    let signed = Limited::new(body, MAX_MANIFEST_BYTES).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { too_long() } else { Problem::malformed(error) }
+    })?;
+    let signed = signed.to_bytes();
     let accepted = edge.inner.cdn.accept_manifest(site, signed).await;
     Ok(match accepted.map_err(|error| refused(&edge, &error))? {
         Accepted::InForce => (StatusCode::OK, Json(json!({ "missing": [] }))).into_response(),
@@ -57,6 +61,12 @@ pub(crate) async fn put(
             (StatusCode::ACCEPTED, Json(json!({ "missing": missing }))).into_response()
         }
     })
+}
+
+fn too_long() -> Problem {
+    let title = "The upload was refused";
+    let detail = format!("a manifest has at most {MAX_MANIFEST_BYTES} bytes; publish the site as several");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-long", title, detail)
 }
 
 /// The one mapping of refused uploads.
@@ -68,8 +78,12 @@ pub(crate) fn refused(edge: &Edge, error: &AcceptError) -> Problem {
         AcceptError::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
         AcceptError::NotAwaited(_) => (StatusCode::CONFLICT, "not-awaited"),
         AcceptError::Import(ImportError::Quota { .. }) => (StatusCode::INSUFFICIENT_STORAGE, "quota"),
-        AcceptError::Import(ImportError::OtherBlob { .. } | ImportError::TooLong(_)) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "blob")
+        AcceptError::Import(
+            ImportError::OtherBlob { .. } | ImportError::OtherLength { .. } | ImportError::TooLong(_),
+        ) => (StatusCode::UNPROCESSABLE_ENTITY, "blob"),
+        AcceptError::Import(ImportError::Io(cause)) if is_full(cause) => {
+            tracing::warn!(%error, "an upload failed");
+            (StatusCode::INSUFFICIENT_STORAGE, "disk-full")
         }
         AcceptError::Import(ImportError::Io(_) | ImportError::Index(_)) | AcceptError::Index(_) => {
             tracing::warn!(%error, "an upload failed");
@@ -77,4 +91,10 @@ pub(crate) fn refused(edge: &Edge, error: &AcceptError) -> Problem {
         }
     };
     Problem::new(status, name, "The upload was refused", error)
+}
+
+/// Whether the disk, or what the system allows us of it, is used up.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -1,6 +1,10 @@
 //! A page for the operator: what is served, from where, how fast, and what is wrong.
 //!
-//! Plain HTML with one picture as SVG: readable by a screen reader, without script, in light and dark.
+//! Plain HTML with one picture as SVG: readable by a screen reader, without script, in light and dark, on a
+//! telephone.
+
+mod chart;
+mod words;
 
 use core::fmt::Write as _;
 
@@ -9,19 +13,15 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use cdn::{SiteBytes, SiteStatus};
+use cdn::{SiteBytes, SiteStatus, Usage};
 
-use crate::app::Edge;
+use crate::{
+    app::{Edge, NetworkStatus},
+    tab_files,
+};
+use words::{bytes, count, date, duration, escape, percent};
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--edge:#2a6fdb;--link:#0f8a5f;--peer:#c2571a;--origin:#8a4fbf}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8886;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-code{overflow-wrap:anywhere;font-size:.85em}
-svg{width:100%;height:auto}svg text{fill:currentColor;font:13px system-ui,sans-serif}
-.edge{fill:var(--edge)}.link{fill:var(--link)}.peer{fill:var(--peer)}.origin{fill:var(--origin)}";
+const STYLE: &str = include_str!("status/page.css");
 
 /// `GET /status`.
 pub(crate) async fn page(State(edge): State<Edge>) -> Response {
@@ -37,15 +37,37 @@ pub(crate) async fn page(State(edge): State<Edge>) -> Response {
 fn render(edge: &Edge) -> String {
     let (sites, usage) = edge.inner.cdn.status();
     let meters = edge.inner.cdn.meters();
-    let with_bytes: Vec<_> = sites.iter().map(|site| (site, meters.site(&site.name))).collect();
+    let sites: Vec<_> = sites.iter().map(|site| (site, meters.site(&site.name))).collect();
+    let network = edge.inner.node.network();
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Blackhole supernode</title><style>{STYLE}</style>\
-         <main><h1>Supernode</h1><p>{} sites, {} of {} stored.</p>",
-        sites.len(),
-        bytes(usage.stored_bytes),
-        bytes(usage.quota_bytes),
+         content=\"width=device-width, initial-scale=1\"><title>Blackhole supernode</title>\
+         <style>{STYLE}</style><main><header><h1>Supernode</h1><p>Version {}, up for {}.</p></header>",
+        env!("CARGO_PKG_VERSION"),
+        duration(edge.inner.started.elapsed()),
     );
+    alerts(&mut html, edge, usage);
+    cards(&mut html, &sites, usage, network.as_ref());
+    delivered(&mut html, &sites);
+    html.push_str("<div class=\"columns\">");
+    if let Some(network) = &network {
+        network_section(&mut html, network);
+    }
+    answers(&mut html, edge);
+    html.push_str("</div><section><h2>Sites</h2>");
+    if sites.is_empty() {
+        html.push_str("<p>None yet. Add one under <code>[[cdn.sites]]</code>, then publish it.</p>");
+    }
+    for (site, _) in &sites {
+        site_section(&mut html, site);
+    }
+    html.push_str("</section>");
+    reach(&mut html, edge);
+    html.push_str("</main></html>");
+    html
+}
+
+fn alerts(html: &mut String, edge: &Edge, usage: Usage) {
     if usage.quarantined > 0 {
         let _ = write!(
             html,
@@ -54,158 +76,164 @@ fn render(edge: &Edge) -> String {
             usage.quarantined
         );
     }
-    html.push_str("<h2>Bytes by source</h2>");
-    chart(&mut html, &with_bytes);
+    if usage.stored_bytes.saturating_mul(10) > usage.quota_bytes.saturating_mul(9) {
+        html.push_str(
+            "<p role=\"alert\"><strong>The store is almost full.</strong> Raise <code>cdn.quota_mib</code>, \
+             or serve fewer sites.</p>",
+        );
+    }
+    if !edge.inner.tab.is_there() {
+        let _ = write!(html, "<p role=\"alert\"><strong>No tab.</strong> {}.</p>", escape(tab_files::REMEDY));
+    }
+}
+
+/// The few figures that say whether it is worth it.
+fn cards(
+    html: &mut String,
+    sites: &[(&SiteStatus, SiteBytes)],
+    usage: Usage,
+    network: Option<&NetworkStatus>,
+) {
+    let mut total = SiteBytes::default();
+    for (_, site) in sites {
+        total.peer += site.peer;
+        total.link += site.link;
+        total.edge += site.edge;
+        total.tabs += site.tabs;
+    }
+    let card = |html: &mut String, name: &str, figure: &str, about: &str| {
+        let _ = write!(html, "<div><dt>{name}</dt><dd><b>{figure}</b> {about}</dd></div>");
+    };
+    html.push_str("<dl class=\"cards\">");
+    card(html, "Delivered", &bytes(total.peer + total.link + total.edge), "since the start");
+    let offload = total.offload().map_or_else(|| "–".to_owned(), percent);
+    card(html, "Tab to tab", &offload, &format!("of it: {}, by receipts", bytes(total.peer)));
+    let links: u64 = network.iter().flat_map(|network| &network.links).map(|(_, count)| count).sum();
+    card(html, "Tabs", &count(total.tabs), &format!("in {} sites, {} links", sites.len(), count(links)));
+    let quota = format!("of {} stored", bytes(usage.quota_bytes));
+    card(html, "Store", &bytes(usage.stored_bytes), &quota);
+    html.push_str("</dl>");
+}
+
+fn delivered(html: &mut String, sites: &[(&SiteStatus, SiteBytes)]) {
+    html.push_str("<section><h2>Bytes by source</h2>");
+    chart::draw(html, sites);
     html.push_str(
-        "<table><thead><tr><th scope=\"col\">Site<th scope=\"col\" class=\"n\">Offload<th scope=\"col\" \
-         class=\"n\">Tab to tab<th scope=\"col\" class=\"n\">Links<th scope=\"col\" class=\"n\">Edge<th \
-         scope=\"col\" class=\"n\">From origin</thead><tbody>",
+        "<div class=\"wide\"><table><thead><tr><th scope=\"col\">Site<th scope=\"col\" class=\"n\">Tabs<th \
+         scope=\"col\" class=\"n\">Offload<th scope=\"col\" class=\"n\">Tab to tab<th scope=\"col\" \
+         class=\"n\">Links<th scope=\"col\" class=\"n\">HTTP<th scope=\"col\" class=\"n\">From \
+         origin</thead><tbody>",
     );
-    for (site, from) in &with_bytes {
-        let offload =
-            from.offload().map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    for (site, from) in sites {
         let _ = write!(
             html,
-            "<tr><th scope=\"row\">{}<td class=\"n\">{offload}<td class=\"n\">{}<td class=\"n\">{}<td \
-             class=\"n\">{}<td class=\"n\">{}",
+            "<tr><th scope=\"row\">{}<td class=\"n\">{}<td class=\"n\">{}",
             escape(&site.name),
-            bytes(from.peer),
-            bytes(from.link),
-            bytes(from.edge),
-            bytes(from.origin)
+            count(from.tabs),
+            from.offload().map_or_else(|| "–".to_owned(), percent)
         );
+        for figure in [from.peer, from.link, from.edge, from.origin] {
+            let _ = write!(html, "<td class=\"n\">{}", bytes(figure));
+        }
     }
-    html.push_str("</tbody></table><h2>Answers</h2><table><tbody>");
-    let [good, unchanged, refused, failed] = edge.inner.meters.by_kind();
+    html.push_str(
+        "</tbody></table></div><p class=\"small\">Tab to tab: what tabs delivered to each other, by the \
+         receipts that receivers signed and providers handed in here. Links and HTTP: what this node sent. \
+         Offload: the share of tab to tab in the three.</p></section>",
+    );
+}
+
+fn network_section(html: &mut String, network: &NetworkStatus) {
+    html.push_str("<section><h2>Network</h2><table><tbody>");
+    let mut row = |name: &str, figure: u64| figure_row(html, name, figure);
+    for (kind, count) in &network.links {
+        row(&format!("Links by {kind}"), *count);
+    }
+    row("Tabs reachable through this relay", network.reservations);
+    row("Circuits relayed now", network.circuits);
+    row("Circuits relayed since the start", network.circuits_opened);
+    row("Other supernodes known", network.nodes);
+    for (what, count) in &network.refused {
+        row(&format!("Refused: {what}"), *count);
+    }
+    html.push_str("</tbody></table></section>");
+}
+
+fn answers(html: &mut String, edge: &Edge) {
+    html.push_str("<section><h2>Answers by HTTP</h2><table><tbody>");
     if let Some((median, slow)) = edge.inner.meters.percentiles() {
-        let _ = write!(
-            html,
-            "<tr><th scope=\"row\">Time to first byte, median<td class=\"n\">{:.1} ms<tr><th scope=\"row\">the \
-             same, 95th percentile<td class=\"n\">{:.1} ms",
-            median.as_secs_f64() * 1000.0,
-            slow.as_secs_f64() * 1000.0
-        );
+        for (name, time) in [("Time to first byte, median", median), ("the same, 95th percentile", slow)] {
+            let millis = time.as_secs_f64() * 1000.0;
+            let _ = write!(html, "<tr><th scope=\"row\">{name}<td class=\"n\">{millis:.1} ms");
+        }
     }
+    let [good, unchanged, refused, failed] = edge.inner.meters.by_kind();
     for (name, count) in
         [("Served", good), ("Unchanged", unchanged), ("Refused", refused), ("Failed", failed)]
     {
-        let _ = write!(html, "<tr><th scope=\"row\">{name}<td class=\"n\">{count}");
+        figure_row(html, name, count);
     }
-    html.push_str("</tbody></table><h2>Sites</h2>");
-    for site in &sites {
-        section(&mut html, site);
+    for (reason, count) in edge.inner.cdn.meters().refusals() {
+        figure_row(html, &format!("Refused: {}", reason.replace('_', " ")), count);
     }
-    html.push_str("</main></html>");
-    html
+    html.push_str("</tbody></table></section>");
 }
 
-fn section(html: &mut String, site: &SiteStatus) {
-    let _ = write!(
-        html,
-        "<h3>{}</h3><p>Site <code>{}</code><br>Publisher <code>{}</code>",
-        escape(&site.name),
-        site.id,
-        escape(&site.publisher)
-    );
-    if let Some(origin) = &site.origin {
-        let _ = write!(html, "<br>Origin <code>{}</code>", escape(origin));
-    }
+fn figure_row(html: &mut String, name: &str, figure: u64) {
+    let _ = write!(html, "<tr><th scope=\"row\">{}<td class=\"n\">{}", escape(name), count(figure));
+}
+
+fn site_section(html: &mut String, site: &SiteStatus) {
+    let _ = write!(html, "<h3>{}</h3><dl class=\"facts\">", escape(&site.name));
+    let mut fact = |name: &str, value: &str| {
+        let _ = write!(html, "<dt>{name}<dd>{value}");
+    };
     match &site.manifest {
         Some(manifest) => {
             let total = manifest.assets.values().map(|asset| asset.shape.size()).sum();
-            let _ = write!(
-                html,
-                "<br>Manifest {} with {} assets, {}, until {}",
-                manifest.sequence,
-                manifest.assets.len(),
-                bytes(total),
-                manifest.expires.0
-            );
+            fact("Holds", &format!("{} assets, {}", count(manifest.assets.len() as u64), bytes(total)));
+            fact("Statement", &format!("{}, believed until {}", manifest.sequence, date(manifest.expires.0)));
         }
-        None => html.push_str("<br>No manifest yet."),
+        None => fact("Holds", "nothing yet: it waits for its publisher or its origin"),
     }
-    html.push_str("</p>");
+    if let Some(origin) = &site.origin {
+        fact("Origin", &format!("<code>{}</code>", escape(origin)));
+    }
+    if let Some(at) = site.refreshed {
+        fact("Looked at", &date(at.0));
+    }
+    fact("Publisher", &format!("<code>{}</code>", escape(&site.publisher)));
+    fact("Site", &format!("<code>{}</code>", site.id));
+    html.push_str("</dl>");
     if !site.notes.is_empty() {
         html.push_str(
-            "<table><caption>What went wrong</caption><thead><tr><th scope=\"col\">Where<th \
-             scope=\"col\">What<th scope=\"col\" class=\"n\">Times</thead><tbody>",
+            "<div class=\"wide\"><table><caption>What went wrong</caption><thead><tr><th \
+             scope=\"col\">Where<th scope=\"col\">What<th scope=\"col\" class=\"n\">Times<th \
+             scope=\"col\">Last</thead><tbody>",
         );
         for note in &site.notes {
             let _ = write!(
                 html,
-                "<tr><td><code>{}</code><td>{}<td class=\"n\">{}",
+                "<tr><td><code>{}</code><td>{}<td class=\"n\">{}<td>{}",
                 escape(&note.subject),
                 escape(&note.problem),
-                note.times
+                note.times,
+                date(note.at.0)
             );
         }
-        html.push_str("</tbody></table>");
+        html.push_str("</tbody></table></div>");
     }
 }
 
-/// A bar a site, each a share of the most that any site moved.
-fn chart(html: &mut String, sites: &[(&SiteStatus, SiteBytes)]) {
-    const WIDTH: u64 = 600;
-    const ROW: u64 = 44;
-    let total = |from: &SiteBytes| from.peer + from.link + from.edge;
-    let most = sites.iter().map(|(_, from)| total(from)).max().unwrap_or(0).max(1);
-    let height = ROW * sites.len() as u64 + 24;
+fn reach(html: &mut String, edge: &Edge) {
+    let about = edge.inner.node.addresses();
     let _ = write!(
         html,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Bytes served by source; the table \
-         below has the figures\"><text x=\"0\" y=\"14\"><tspan class=\"peer\">■</tspan> tab to tab  <tspan \
-         class=\"link\">■</tspan> links  <tspan class=\"edge\">■</tspan> edge</text>"
+        "<section><h2>This node</h2><dl class=\"facts\"><dt>Key<dd><code>{}</code>",
+        escape(&about.did)
     );
-    for ((site, from), row) in sites.iter().zip(0_u64..) {
-        let y = 24 + row * ROW;
-        let _ = write!(html, "<text x=\"0\" y=\"{}\">{}</text>", y + 14, escape(&site.name));
-        let mut x = 0;
-        for (class, value) in [("peer", from.peer), ("link", from.link), ("edge", from.edge)] {
-            let width =
-                u64::try_from(u128::from(value) * u128::from(WIDTH) / u128::from(most)).unwrap_or(WIDTH);
-            let _ = write!(
-                html,
-                "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"{width}\" height=\"14\"><title>{}</title></rect>",
-                y + 20,
-                bytes(value)
-            );
-            x += width;
-        }
+    for address in &about.addresses {
+        let _ = write!(html, "<dt>Address<dd><code>{}</code>", escape(address));
     }
-    html.push_str("</svg>");
-}
-
-/// For reading: three digits and a unit.
-#[expect(clippy::cast_precision_loss, reason = "for reading")]
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_strangers_write_stays_text() {
-        assert_eq!(escape("<script>\"&"), "&lt;script&gt;&quot;&amp;");
-    }
-
-    #[test]
-    fn sizes_read_well() {
-        assert_eq!(
-            [bytes(0), bytes(1023), bytes(1536), bytes(5 << 30)],
-            ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
-        );
-    }
+    html.push_str("</dl><p class=\"small\">The same figures for Prometheus are at /metrics.</p></section>");
 }

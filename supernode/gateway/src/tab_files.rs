@@ -1,56 +1,130 @@
-//! The tab's code, from a directory. Its integrity is the publisher's business: the script tag pins the
-//! loader, the loader pins the rest.
+//! The tab's code, from a directory or from this program itself. Its integrity is the publisher's business:
+//! the script tag pins the loader, the loader pins the rest.
 
-use std::{io, path::Path as FilePath};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use shared::cdn::blob::HashTree;
 
 use crate::{app::Edge, blobs::none_match, problem::Problem};
 
+/// What to do where there is no tab.
+pub(crate) const REMEDY: &str = "This program carries no tab: set edge.tab_dir to a directory with one, or run the program that `cargo \
+     xtask dist` builds";
 /// Ten times what the tab's largest file should ever be.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Compressed neighbours of a file, the better first.
-const ENCODINGS: [(&str, &str); 2] = [("br", ".br"), ("gzip", ".gz")];
+/// Files kept compressed; a tab has a dozen.
+const KEPT_MAX: usize = 64;
+
+/// The files that were there when this program was built.
+#[cfg(feature = "embedded-tab")]
+const EMBEDDED: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/tab_files"));
+#[cfg(not(feature = "embedded-tab"))]
+const EMBEDDED: &[(&str, &[u8])] = &[];
+
+/// Where the tab's files are, and what was made of those that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct TabFiles {
+    directory: Option<PathBuf>,
+    kept: Mutex<BTreeMap<String, Arc<File>>>,
+}
+
+/// A file, ready to be sent.
+#[derive(Debug)]
+struct File {
+    /// When it was last written; none where it is a part of this program.
+    written: Option<SystemTime>,
+    root: String,
+    plain: Bytes,
+    /// None where it would not be shorter.
+    gzip: Option<Bytes>,
+}
+
+impl TabFiles {
+    /// From `directory`, or else from this program.
+    pub(crate) fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory, kept: Mutex::default() }
+    }
+
+    /// Whether there is a tab to hand out.
+    pub(crate) fn is_there(&self) -> bool {
+        self.directory.is_some() || !EMBEDDED.is_empty()
+    }
+
+    /// The file, read and compressed where that was not done before or it has changed. Blocks on the disk.
+    fn get(&self, name: &str) -> io::Result<Arc<File>> {
+        let written = match &self.directory {
+            Some(directory) => {
+                let found = std::fs::metadata(directory.join(name))?;
+                if !found.is_file() || found.len() > FILE_BYTES_MAX {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                Some(found.modified()?)
+            }
+            None => None,
+        };
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(kept) = kept.filter(|kept| kept.written == written) {
+            return Ok(kept);
+        }
+        let plain = match &self.directory {
+            Some(directory) => Bytes::from(std::fs::read(directory.join(name))?),
+            None => {
+                let embedded = EMBEDDED.iter().find(|(embedded, _)| *embedded == name);
+                Bytes::from_static(embedded.ok_or(io::ErrorKind::NotFound)?.1)
+            }
+        };
+        let root = HashTree::of(&plain).map_err(io::Error::other)?.root().to_string();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&plain)?;
+        let gzip = Some(Bytes::from(encoder.finish()?)).filter(|gzip| gzip.len() < plain.len());
+        let file = Arc::new(File { written, root, plain, gzip });
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= KEPT_MAX {
+            all.clear();
+        }
+        all.insert(name.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+}
 
 /// `GET /blackhole/tab/{file}`.
 pub(crate) async fn get(
     State(edge): State<Edge>,
-    Path(file): Path<String>,
+    Path(name): Path<String>,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
-    let missing = || Problem::not_found("this node has no such file; its operator sets edge.tab_dir");
+    if !edge.inner.tab.is_there() {
+        return Err(Problem::not_found(REMEDY));
+    }
+    let missing = || Problem::not_found("the tab has no such file");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if file.starts_with('.') || !file.bytes().all(plain) {
+    if name.starts_with('.') || !name.bytes().all(plain) {
         return Err(missing());
     }
-    let directory = edge.inner.tab_dir.as_deref().ok_or_else(missing)?;
-    let accepted = asked.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let takes =
-        |coding: &str| accepted.split(',').any(|one| one.split(';').next().map(str::trim) == Some(coding));
-    let (mut coding, mut bytes) = (None, None);
-    for (name, suffix) in ENCODINGS.into_iter().filter(|(name, _)| takes(name)) {
-        if bytes.is_none() {
-            bytes = read(directory, &format!("{file}{suffix}")).await.ok();
-            coding = bytes.is_some().then_some(name);
-        }
-    }
-    let bytes = match bytes {
-        Some(bytes) => bytes,
-        None => read(directory, &file).await.map_err(|_| missing())?,
-    };
-    let etag = HashTree::of(&bytes).map(|tree| format!("\"{}\"", tree.root())).map_err(Problem::internal)?;
+    let kind = mime_guess::from_path(&name).first_or_octet_stream();
+    let reading = tokio::task::spawn_blocking(move || edge.inner.tab.get(&name)).await;
+    let file = reading.map_err(Problem::internal)?.map_err(|_| missing())?;
+    let gzip = file.gzip.as_ref().filter(|_| takes_gzip(&asked));
+    let etag = format!("\"{}{}\"", file.root, if gzip.is_some() { "-gzip" } else { "" });
     let mut response = if none_match(&asked, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        bytes.into_response()
+        gzip.unwrap_or(&file.plain).clone().into_response()
     };
     let headers = response.headers_mut();
-    let kind = mime_guess::from_path(&file).first_or_octet_stream();
     for (name, value) in [
         (header::CONTENT_TYPE, kind.essence_str()),
         (header::CACHE_CONTROL, "no-cache"),
@@ -61,17 +135,53 @@ pub(crate) async fn get(
             headers.insert(name, value);
         }
     }
-    if let Some(coding) = coding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+    if gzip.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
 }
 
-async fn read(directory: &FilePath, file: &str) -> io::Result<Vec<u8>> {
-    let path = directory.join(file);
-    let found = tokio::fs::metadata(&path).await?;
-    if !found.is_file() || found.len() > FILE_BYTES_MAX {
-        return Err(io::ErrorKind::NotFound.into());
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    let lists = asked.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        parts.next() == Some("gzip") && !parts.any(refused)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn files_are_compressed_once_and_again_when_they_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.js");
+        std::fs::write(&path, "x".repeat(10_000)).unwrap();
+        let files = TabFiles::new(Some(directory.path().to_owned()));
+        let first = files.get("a.js").unwrap();
+        assert!(Arc::ptr_eq(&first, &files.get("a.js").unwrap()));
+        let mut plain = Vec::new();
+        let gzip = first.gzip.clone().unwrap();
+        flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, first.plain);
+        std::fs::write(&path, "y").unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(2);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        let second = files.get("a.js").unwrap();
+        assert_eq!((&second.plain[..], &second.gzip), (b"y".as_slice(), &None));
+        assert!(files.get("b.js").is_err() && files.get("..").is_err());
     }
-    tokio::fs::read(&path).await
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it() {
+        let takes = |value: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(takes("gzip, deflate, br, zstd") && takes("br;q=1.0, gzip;q=0.8"));
+        assert!(!takes("br") && !takes("gzip;q=0") && !takes(""));
+    }
 }

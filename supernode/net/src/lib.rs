@@ -9,8 +9,7 @@
 //!
 //! Promises: every table and queue is bounded (`config`, and constants beside their use); a peer
 //! id, an address or a record that a remote invents cannot push out what is there; on the internet
-//! this node never dials a private address on a stranger's word; its identity never changes by
-//! accident.
+//! this node never dials a private address on a stranger's word.
 //!
 //! Not here: what is said on the streams (the services'), and who is trusted with what.
 
@@ -21,7 +20,6 @@ mod config;
 mod dht;
 mod driver;
 mod gossip;
-mod identity;
 mod listen;
 mod metrics;
 mod network;
@@ -34,6 +32,5 @@ pub mod webrtc_direct;
 pub use address::{AddressError, DialAddress, ListenAddress, ListenKind};
 pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};
 pub use driver::{DialFailed, Gossiped, PublishFailed};
-pub use identity::load_or_create;
 pub use libp2p::{Multiaddr, PeerId};
-pub use network::{Network, Stopped};
+pub use network::{Network, NetworkStatus, Stopped};

@@ -1,5 +1,11 @@
 //! What an operator can watch.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use libp2p::{PeerId, relay};
 use links::LinkKind;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -20,6 +26,29 @@ pub(crate) struct Metrics {
     pub(crate) gossip_dropped: Counter,
     pub(crate) adverts: Gauge,
     adverts_heard: Family<VerdictLabel, Counter>,
+    reservations: Gauge,
+    circuits: Gauge,
+    circuits_opened: Counter,
+    relay_refused: Counter,
+    /// Who holds a reservation. Bounded by the relay's own limit.
+    reserved: Arc<Mutex<BTreeSet<PeerId>>>,
+}
+
+/// What an operator sees of the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkStatus {
+    /// Links by what carries them; those that there are none of are left out.
+    pub links: Vec<(&'static str, u64)>,
+    /// Peers that can be reached through this node.
+    pub reservations: u64,
+    /// Pairs of peers that speak through this node.
+    pub circuits: u64,
+    /// The same since the start.
+    pub circuits_opened: u64,
+    /// Other nodes whose adverts are believed.
+    pub nodes: u64,
+    /// What was refused since the start, and how often; what never was is left out.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -71,6 +100,14 @@ impl Metrics {
         ours.register("gossip_dropped", "Messages nobody read in time", metrics.gossip_dropped.clone());
         ours.register("adverts", "Nodes whose adverts are believed", metrics.adverts.clone());
         ours.register("adverts_heard", "Adverts by what became of them", metrics.adverts_heard.clone());
+        ours.register("reservations", "Peers reachable through this node", metrics.reservations.clone());
+        ours.register("circuits", "Circuits relayed at the moment", metrics.circuits.clone());
+        ours.register("circuits_opened", "Circuits relayed since the start", metrics.circuits_opened.clone());
+        ours.register(
+            "relay_refused",
+            "Reservations and circuits refused by the relay's limits",
+            metrics.relay_refused.clone(),
+        );
         metrics
     }
 
@@ -85,6 +122,57 @@ impl Metrics {
             AdvertVerdict::Refused(AdvertRefusal::Full) => "full",
         };
         self.adverts_heard.get_or_create(&VerdictLabel { verdict }).inc();
+    }
+
+    /// Counts what the relay does.
+    pub(crate) fn relayed(&self, event: &relay::Event) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
+                reserved.insert(*src_peer_id);
+            }
+            // Said of every connection that closes, with or without a reservation.
+            relay::Event::ReservationClosed { src_peer_id }
+            | relay::Event::ReservationTimedOut { src_peer_id } => {
+                reserved.remove(src_peer_id);
+            }
+            relay::Event::CircuitReqAccepted { .. } => {
+                self.circuits.inc();
+                self.circuits_opened.inc();
+            }
+            relay::Event::CircuitClosed { .. } => {
+                self.circuits.dec();
+            }
+            relay::Event::ReservationReqDenied { .. } | relay::Event::CircuitReqDenied { .. } => {
+                self.relay_refused.inc();
+            }
+            _ => {}
+        }
+        self.reservations.set(i64::try_from(reserved.len()).unwrap_or(i64::MAX));
+    }
+
+    /// For the status page.
+    pub(crate) fn status(&self, links: &links::Control) -> NetworkStatus {
+        self.observe(links);
+        let read = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        let by_kind = KINDS
+            .iter()
+            .map(|kind| (kind.name(), read(&self.links.get_or_create(&KindLabel { kind: kind.name() }))));
+        let refused = [
+            ("connections, by the number from one source", self.refused_by_source.get()),
+            ("connections, by the number of links", read(&self.links_refused)),
+            ("streams that nobody took in time", read(&self.incoming_reset)),
+            ("reservations and circuits, by the relay's limits", self.relay_refused.get()),
+            ("records of the DHT", self.dht_refused.get()),
+        ];
+        NetworkStatus {
+            links: by_kind.filter(|(_, count)| *count > 0).collect(),
+            reservations: read(&self.reservations),
+            circuits: read(&self.circuits),
+            circuits_opened: self.circuits_opened.get(),
+            nodes: read(&self.adverts),
+            refused: refused.into_iter().filter(|(_, count)| *count > 0).collect(),
+        }
     }
 
     /// Copies what the links count themselves.

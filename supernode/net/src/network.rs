@@ -28,6 +28,8 @@ use crate::{
     transport,
 };
 
+pub use crate::metrics::NetworkStatus;
+
 /// Commands waiting for the driver; a caller beyond waits with them.
 const COMMANDS: usize = 64;
 
@@ -53,6 +55,7 @@ pub struct Network {
     commands: mpsc::Sender<Command>,
     board: Arc<Mutex<Board>>,
     adverts: Arc<Mutex<AdvertRegistry>>,
+    metrics: Metrics,
     task: JoinHandle<()>,
 }
 
@@ -98,11 +101,11 @@ impl Network {
             commands: receiver,
             board: Arc::clone(&board),
             adverts: Arc::clone(&adverts),
-            metrics,
+            metrics: metrics.clone(),
             libp2p_metrics: libp2p::metrics::Metrics::new(registry.sub_registry_with_prefix("libp2p")),
         });
         let task = tokio::spawn(driver.run());
-        Ok((Self { peer, links, commands, board, adverts, task }, events))
+        Ok((Self { peer, links, commands, board, adverts, metrics, task }, events))
     }
 
     /// This node's peer id.
@@ -143,6 +146,12 @@ impl Network {
     pub fn adverts(&self) -> Vec<Advert> {
         let adverts = self.adverts.lock().unwrap_or_else(PoisonError::into_inner);
         adverts.current(unix_now()).cloned().collect()
+    }
+
+    /// What an operator wants to see.
+    #[must_use]
+    pub fn status(&self) -> NetworkStatus {
+        self.metrics.status(&self.links)
     }
 
     /// Connects to an address; answers with whom it reached.

@@ -28,11 +28,30 @@ pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> 
 }
 
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    read_answer(method, &exchange(address, head(address, method, path, headers).as_bytes()))
+}
+
+/// A client of the simplest kind: it writes all of the body before it reads. What it is refused it must
+/// still be able to read then.
+pub(crate) fn put(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(head(address, "PUT", path, headers).as_bytes()).unwrap();
+    stream.write_all(body).expect("the body is taken, wanted or not");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the connection ends in good order");
+    read_answer("PUT", &answer)
+}
+
+fn head(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
-    let bytes = exchange(address, (request + "\r\n").as_bytes());
+    request + "\r\n"
+}
+
+fn read_answer(method: &str, bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|at| at == b"\r\n\r\n").expect("an answer has a head");
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");

@@ -8,5 +8,8 @@ mod http;
 mod mirror;
 mod origin;
 mod origins;
+mod ports;
 mod process;
 mod publishing;
+mod tls;
+mod uploads;

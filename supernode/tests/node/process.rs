@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -81,16 +81,19 @@ impl World {
         Pin { publisher: self.publisher.clone(), site: "site.example".to_owned(), min_delegation: 0 }
     }
 
-    /// Starts a node with `cdn`, the text of its `[cdn]` sections.
-    pub(crate) fn node(&self, data_dir: &str, cdn: &str) -> Node {
+    /// Starts a node with `sections`, the text of its `[cdn]` and other sections.
+    pub(crate) fn node(&self, data_dir: &str, sections: &str) -> Node {
+        let config = self.config(data_dir, sections);
+        Node::start(blackhole(&["node", "run", "--config", config.to_str().unwrap()]))
+    }
+
+    /// Writes the configuration of a node; `sections` may go on with the one of the edge.
+    pub(crate) fn config(&self, data_dir: &str, sections: &str) -> PathBuf {
         let config = self.path(&format!("{data_dir}.toml"));
         let data_dir = self.text(data_dir);
-        fs::write(
-            &config,
-            format!("[node]\ndata_dir = {data_dir:?}\n[edge]\nlisten = \"127.0.0.1:0\"\n{cdn}"),
-        )
-        .unwrap();
-        Node::start(&config)
+        let text = format!("[node]\ndata_dir = {data_dir:?}\n[edge]\nlisten = \"127.0.0.1:0\"\n{sections}");
+        fs::write(&config, text).unwrap();
+        config
     }
 
     /// The section of the site, with `more` lines.
@@ -105,23 +108,25 @@ pub(crate) struct Node {
     pub(crate) edge: String,
     pub(crate) address: SocketAddr,
     pub(crate) did: String,
+    /// Where its network listens.
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Node {
-    fn start(config: &Path) -> Self {
-        let mut child = blackhole(&["node", "run", "--config", config.to_str().unwrap()])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
+    /// Starts it, and waits until it is ready.
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).expect("a node says when it is ready");
         assert_eq!(ready["event"], "ready");
         let said = |name: &str| ready[name].as_str().unwrap().to_owned();
         let edge = said("edge");
-        let address = edge.trim_start_matches("http://").parse().unwrap();
-        Self { child, edge, address, did: said("did") }
+        let address = edge.split_once("://").unwrap().1.parse().unwrap();
+        let listening = ready["addresses"].as_array().unwrap();
+        let addresses = listening.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
+        Self { child, edge, address, did: said("did"), addresses }
     }
 
     pub(crate) fn get(&self, path: &str) -> crate::http::Answer {
@@ -150,6 +155,13 @@ impl Node {
             assert!(Instant::now() < deadline, "waited in vain for {what}:\n{}", self.get("/status").text());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Memory in use, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn kill(mut self) {

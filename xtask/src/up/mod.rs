@@ -27,6 +27,17 @@ pub(crate) fn run_network(port: u16) -> Result<()> {
     network::run(port)
 }
 
+/// Builds what an operator runs: one program, optimised, with the tab's files in it.
+pub(crate) fn dist() -> Result<()> {
+    tools::wasm_target()?;
+    tab::build()?;
+    step("the supernode, with the tab in it", || {
+        let build = ["build", "--locked", "--release", "-p", "supernode", "--bin", "blackhole"];
+        run(cargo(&build).args(["--features", "embedded-tab"]))?;
+        Ok(Outcome::Done("target/release/blackhole".into()))
+    })
+}
+
 /// Installs what is missing and builds what has changed.
 pub(crate) fn prepare(whom: For) -> Result<()> {
     step("tools", || {

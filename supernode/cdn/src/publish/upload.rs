@@ -1,6 +1,6 @@
 //! Handing a site to running nodes, over their edges.
 //!
-//! The manifest goes first; the node answers with the blobs that it lacks, takes those and no others, and
+//! The manifest goes first; the node refuses it, or answers with the blobs that it lacks, takes those and no others, and
 //! puts the manifest in force once all are there. Interrupted at any point, the site is what it was before,
 //! and the next attempt sends only what is still missing.
 
@@ -214,7 +214,12 @@ impl Uploader {
             let found = root.parse().ok().and_then(|root: BlobRoot| files.get(&root));
             let Some((file, size)) = found else { continue };
             let body = read_file(file.clone()).await?;
-            self.put(edge, &format!("/blackhole/v1/blobs/{root}"), body, *size).await?;
+            let sent = self.put(edge, &format!("/blackhole/v1/blobs/{root}"), body, *size).await;
+            if let Err(UploadError::Unreachable { .. }) = &sent {
+                // Hung up on in the middle of a body: the manifest is short enough to be told why.
+                self.put(edge, &path, manifest(), length).await?;
+            }
+            sent?;
             progress(*size);
         }
         let left = self.put(edge, &path, manifest(), length).await?.missing;

@@ -40,6 +40,12 @@ pub enum ImportError {
         /// What was said.
         expected: BlobRoot,
     },
+    /// More or fewer bytes than belong to the blob.
+    #[error("the blob has {expected} bytes, and another number came or was announced")]
+    OtherLength {
+        /// How long it is.
+        expected: u64,
+    },
     /// The disk.
     #[error("the blob could not be written: {0}; see that the disk has space")]
     Io(#[from] io::Error),
@@ -55,6 +61,8 @@ pub struct Incoming {
     path: PathBuf,
     file: File,
     hasher: BlobHasher,
+    /// Never exceeded, so that a body without end is not written to the end of the disk.
+    expected: Option<u64>,
     /// Counted in the store's books, so that many downloads at once cannot exceed the quota together.
     reserved: u64,
     written: u64,
@@ -64,7 +72,15 @@ impl Incoming {
     pub(super) fn begin(store: Arc<Store>, expected_bytes: Option<u64>) -> Result<Self, ImportError> {
         let path = store.layout.unfinished();
         let file = File::create_new(&path)?;
-        let mut incoming = Self { store, path, file, hasher: BlobHasher::default(), reserved: 0, written: 0 };
+        let mut incoming = Self {
+            store,
+            path,
+            file,
+            hasher: BlobHasher::default(),
+            expected: expected_bytes,
+            reserved: 0,
+            written: 0,
+        };
         incoming.reserve(expected_bytes.unwrap_or(0))?;
         Ok(incoming)
     }
@@ -79,7 +95,11 @@ impl Incoming {
     /// # Errors
     /// [`ImportError`], after which this is of no use.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImportError> {
-        self.reserve(self.written + bytes.len() as u64)?;
+        let total = self.written + bytes.len() as u64;
+        if let Some(expected) = self.expected.filter(|expected| *expected < total) {
+            return Err(ImportError::OtherLength { expected });
+        }
+        self.reserve(total)?;
         self.hasher.update(bytes)?;
         self.file.write_all(bytes)?;
         self.written += bytes.len() as u64;
@@ -123,10 +143,7 @@ impl Incoming {
         }
         let more = total - self.reserved;
         let mut books = self.store.books();
-        let used = books.stored_bytes.saturating_add(books.incoming_bytes);
-        if used.saturating_add(more) > self.store.quota_bytes {
-            return Err(ImportError::Quota { stored: used, quota: self.store.quota_bytes, wanted: more });
-        }
+        books.room_for(more, self.store.quota_bytes)?;
         books.incoming_bytes += more;
         self.reserved = total;
         Ok(())

@@ -106,6 +106,14 @@ impl Store {
         Ok(self.index.blob_size(root)?.is_some())
     }
 
+    /// Whether so much more fits, beside what is under way.
+    ///
+    /// # Errors
+    /// [`ImportError::Quota`] where it does not.
+    pub fn room_for(&self, more: u64) -> Result<(), ImportError> {
+        self.books().room_for(more, self.quota_bytes)
+    }
+
     /// Begins to take in a blob whose length may be known.
     ///
     /// # Errors
@@ -193,6 +201,16 @@ impl Store {
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn room_for(&self, more: u64, quota: u64) -> Result<(), ImportError> {
+        let stored = self.stored_bytes.saturating_add(self.incoming_bytes);
+        if stored.saturating_add(more) > quota {
+            return Err(ImportError::Quota { stored, quota, wanted: more });
+        }
+        Ok(())
     }
 }
 

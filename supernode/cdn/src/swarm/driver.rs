@@ -15,7 +15,7 @@ use shared::{
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{ADDRESSES_EVERY, REPORTS, SwarmParts, link::Link, serve::Job, streams::Report};
+use super::{ADDRESSES_EVERY, METERS_EVERY, REPORTS, SwarmParts, link::Link, serve::Job, streams::Report};
 use crate::service::Held;
 
 /// See the module's head.
@@ -67,6 +67,7 @@ impl Driver {
 
     pub(super) async fn run(mut self) {
         let mut addresses_due = time::interval(ADDRESSES_EVERY);
+        let mut meters_due = time::interval(METERS_EVERY);
         let changed = self.parts.cdn.changed();
         self.look_at_content().await;
         loop {
@@ -87,6 +88,7 @@ impl Driver {
                     let (now, addresses) = (self.now(), (self.parts.addresses)());
                     self.peer.set_addresses(now, addresses);
                 }
+                _ = meters_due.tick() => self.observe(),
                 () = sleep_until(wake) => {
                     let now = self.now();
                     self.peer.handle_timeout(now);
@@ -185,6 +187,7 @@ impl Driver {
                 }
                 Event::ManifestNewer { site, sequence } => {
                     tracing::debug!(%site, sequence, "a peer says there is a newer manifest");
+                    self.parts.cdn.heard_of_newer(site, sequence);
                 }
                 // Answers to fetches, of which a supernode makes none, and news of budgets without limit.
                 _ => {}
@@ -231,6 +234,14 @@ impl Driver {
             // A supernode fetches nothing by the core; were it asked to, the answer is that it could not.
             Effect::FetchHttp { effect, .. } => self.peer.handle_done(now, effect, Done::Failed),
             Effect::Request { .. } | Effect::CancelHttp { .. } => {}
+        }
+    }
+
+    /// Copies what the core counts to the meters.
+    fn observe(&self) {
+        for site in self.parts.cdn.sites() {
+            let (tabs, delivered) = self.peer.swarm(&site.id);
+            self.parts.cdn.meters().observe_swarm(&site.pin.site, tabs, delivered);
         }
     }
 

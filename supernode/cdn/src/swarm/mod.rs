@@ -37,6 +37,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often our own addresses are looked at.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
+/// How old the counts on the status page may be.
+const METERS_EVERY: Duration = Duration::from_secs(1);
 
 /// Connects to a peer at one of its addresses; says whether that worked.
 pub type Dial = Box<dyn Fn(PublicKey, Vec<Vec<u8>>) -> BoxFuture<'static, bool> + Send + Sync>;

@@ -197,7 +197,10 @@ impl Driver {
             }
             ProtocolsEvent::Ping(event) => self.parts.libp2p_metrics.record(&event),
             ProtocolsEvent::Dcutr(event) => self.parts.libp2p_metrics.record(&event),
-            ProtocolsEvent::Relay(event) => self.parts.libp2p_metrics.record(&event),
+            ProtocolsEvent::Relay(event) => {
+                self.parts.libp2p_metrics.record(&event);
+                self.parts.metrics.relayed(&event);
+            }
             ProtocolsEvent::AutonatClient(event) => {
                 tracing::debug!(address = %event.tested_addr, result = ?event.result, "reachability was tested");
             }

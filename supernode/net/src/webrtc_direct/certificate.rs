@@ -8,7 +8,7 @@ use multihash::Multihash;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use str0m::config::DtlsCert;
 
-use crate::identity::write_private;
+use runtime::write_whole;
 
 /// Far above the kilobyte that a key and its certificate take: a bigger file is something else.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -74,7 +74,7 @@ impl Certificate {
             Ok(_) => Self::from_pem(&fs::read_to_string(path)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = Self::generate()?;
-                write_private(path, made.to_pem().as_bytes())?;
+                write_whole(path, made.to_pem().as_bytes(), true)?;
                 Ok(made)
             }
             Err(error) => Err(error.into()),
