@@ -36,6 +36,17 @@ pub fn draw(key: &PublicKey) -> u64 {
     u64::from_le_bytes(eight)
 }
 
+/// How many of `others` come before us for `stripe`.
+pub fn rank(root: &BlobRoot, stripe: u32, ours: u64, others: &[u64]) -> usize {
+    let weight = weight(root, stripe, ours);
+    others.iter().filter(|other| self::weight(root, stripe, **other) > weight).count()
+}
+
+fn weight(root: &BlobRoot, stripe: u32, draw: u64) -> u64 {
+    let salt = mix(u64::from_le_bytes(root.0[..8].try_into().unwrap_or_default()) ^ u64::from(stripe));
+    mix(salt ^ draw)
+}
+
 /// A place below `bound` that differs from blob to blob and from peer to peer.
 pub fn place(root: &BlobRoot, ours: u64, bound: u64) -> u64 {
     mix(u64::from_le_bytes(root.0[..8].try_into().unwrap_or_default()) ^ ours) % bound.max(1)
@@ -44,11 +55,10 @@ pub fn place(root: &BlobRoot, ours: u64, bound: u64) -> u64 {
 /// Whether we are to take `stripe`, among `others`, in a swarm of `swarm` members, having waited `patience`
 /// spans of patience.
 pub fn is_ours(root: &BlobRoot, stripe: u32, ours: u64, others: &[u64], swarm: u32, patience: f64) -> bool {
-    let salt = mix(u64::from_le_bytes(root.0[..8].try_into().unwrap_or_default()) ^ u64::from(stripe));
-    let weight = mix(salt ^ ours);
-    if patience < 1.0 && others.iter().any(|other| mix(salt ^ other) > weight) {
+    if patience < 1.0 && rank(root, stripe, ours, others) > 0 {
         return false;
     }
+    let weight = weight(root, stripe, ours);
     #[expect(clippy::cast_precision_loss, reason = "neighbourhoods are small")]
     let near = others.len() as f64 + 1.0;
     // Being first among `near` happens once in `near`: that part of the thinning is done already.

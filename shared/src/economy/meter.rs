@@ -25,11 +25,28 @@ impl SourceBytes {
     }
 }
 
+/// Bytes asked of plain HTTP, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedBytes {
+    /// No neighbour shares what is wanted.
+    pub alone: u64,
+    /// Our share of what a neighbourhood wants.
+    pub share: u64,
+    /// A neighbour's share that it did not take up.
+    pub spare: u64,
+    /// Neighbours had it, and nothing came for too long.
+    pub late: u64,
+    /// Neighbours have it, and deliver less than HTTP does.
+    pub behind: u64,
+}
+
 /// What a peer moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meters {
     /// Verified bytes received, by source; groups, hash pages and tops.
     pub received: SourceBytes,
+    /// Payload asked of plain HTTP, by the reason.
+    pub asked: AskedBytes,
     /// Bytes received that did not verify, or that were here already.
     pub wasted: u64,
     /// Payload bytes sent to peers.

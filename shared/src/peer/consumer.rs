@@ -336,6 +336,7 @@ impl Peer {
             Asker::Http(effect) => self.http.received(now, effect, bytes),
             Asker::Link(id, _) => {
                 self.swarm_pace.came(now, bytes);
+                self.swarm_came_at = now;
                 if let Some(link) = self.links.get_mut(&id) {
                     link.account.verified += bytes;
                     link.given += bytes;

@@ -36,7 +36,7 @@ const SPARE_PATIENCE: Duration = Duration::from_millis(250);
 /// A claimed stripe is waited for at least this long.
 const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
 /// Where neighbours need longer than this for a fetch and HTTP is faster than they are, both run.
-const BEHIND: Duration = Duration::from_millis(500);
+const BEHIND: Duration = Duration::from_secs(1);
 /// Blobs up to so many groups are fetched without asking whose turn it is: waiting costs more than they weigh.
 const SMALL_GROUPS: u32 = 2;
 /// Stripes looked at in one choice.
@@ -167,13 +167,23 @@ impl Http {
     }
 }
 
+/// Why HTTP is asked for something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Alone,
+    Share,
+    Spare,
+    Late,
+    Behind,
+}
+
 /// How a stripe stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// It falls to us.
     Ours,
-    /// It falls to a neighbour, which has not said that it wants it.
-    Spare,
+    /// It falls to neighbours, so many, which have not said that they want it.
+    Spare(usize),
     /// A neighbour holds it, or will soon.
     Theirs,
 }
@@ -181,21 +191,23 @@ enum Turn {
 impl Peer {
     /// Begins the transfers that are due.
     pub(super) fn fill_http(&mut self, now: Instant) {
-        let fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
+        let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
+        self.scatter(now, &mut fetches);
         'fetches: for fetch in fetches {
             loop {
                 if !self.http.has_room(self.config.limits.http_requests_max) {
                     break 'fetches;
                 }
-                let Some((source, root, part)) = self.choose_http(now, fetch) else { break };
+                let Some((source, root, part, why)) = self.choose_http(now, fetch) else { break };
                 self.ask_http(now, source, root, part);
+                self.note_asked(root, part, why);
             }
         }
         self.fall_back(now);
     }
 
     /// What of a fetch is to come by HTTP now.
-    fn choose_http(&mut self, now: Instant, id: FetchId) -> Option<(HttpSource, BlobRoot, Part)> {
+    fn choose_http(&mut self, now: Instant, id: FetchId) -> Option<(HttpSource, BlobRoot, Part, Why)> {
         let fetch = self.fetches.get(&id)?;
         let (root, range) = (fetch.root, fetch.range.clone());
         let replica = self.replicas.get(&root)?;
@@ -204,7 +216,7 @@ impl Peer {
         if !edge && !origin {
             return None;
         }
-        let (run, hedges) = self.choose_run(now, fetch, replica)?;
+        let (run, why) = self.choose_run(now, fetch, replica)?;
         let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
         let part = if let Some(piece) = replica.hash_piece_for(run.start)
             && !replica.asked.contains_key(&piece)
@@ -221,20 +233,22 @@ impl Peer {
             }
             Part::Groups { first: run.start, count: run.end - run.start }
         };
-        if hedges && let Some(fetch) = self.fetches.get_mut(&id) {
+        if why == Why::Late
+            && let Some(fetch) = self.fetches.get_mut(&id)
+        {
             // The next hedge waits for this one.
             fetch.progress_at = now;
         }
-        Some((source, root, part))
+        Some((source, root, part, why))
     }
 
-    /// The groups of a fetch to ask HTTP for, and whether that repeats what neighbours could do.
+    /// The groups of a fetch to ask HTTP for, and why.
     fn choose_run(
         &self,
         now: Instant,
         fetch: &consumer::Fetch,
         replica: &Replica,
-    ) -> Option<(Range<u32>, bool)> {
+    ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
         let urgent = fetch.is_urgent();
         let idle_spans = now.since(fetch.begun_at).as_secs_f64() / IDLE_PATIENCE.as_secs_f64();
@@ -255,31 +269,39 @@ impl Peer {
             } else {
                 let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
                 let patience = if urgent { 0.0 } else { idle_spans };
-                let is_ours = spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience);
-                if is_ours { Turn::Ours } else { Turn::Spare }
+                if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
+                    Turn::Ours
+                } else {
+                    Turn::Spare(spread::rank(&fetch.root, stripe, ours, &draws))
+                }
             };
             match turn {
                 Turn::Ours => {
                     let groups = if neighbours.is_empty() { self.http.run_groups() } else { STRIPE_GROUPS };
-                    return Some((run_of(replica, first, fetch.range.end, groups), false));
+                    let why = if neighbours.is_empty() { Why::Alone } else { Why::Share };
+                    return Some((run_of(replica, first, fetch.range.end, groups), why));
                 }
-                // From the far end: whose turn it is comes from the near one.
-                Turn::Spare => spare = Some(first),
+                Turn::Spare(rank) => {
+                    let better = spare.is_none_or(|(best, _)| rank <= best);
+                    spare = if better { Some((rank, first)) } else { spare };
+                }
                 Turn::Theirs => theirs = Some(theirs.map_or((first, first), |(lowest, _)| (lowest, first))),
             }
         }
         let stripe = |first| run_of(replica, first, fetch.range.end, STRIPE_GROUPS);
         let hedge = if urgent { self.http.patience() } else { IDLE_PATIENCE * 2 };
-        let late = now.since(fetch.progress_at) >= hedge;
+        let quiet = now.since(fetch.progress_at);
+        // As long as neighbours deliver something, this fetch is only waiting its turn.
+        let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * 4;
         if urgent && now.since(fetch.begun_at) >= SPARE_PATIENCE && spare.is_some() {
-            return spare.map(|first| (stripe(first), false));
+            return spare.map(|(_, first)| (stripe(first), Why::Spare));
         }
         let (lowest, highest) = theirs?;
         if late {
-            return Some((stripe(lowest), true));
+            return Some((stripe(lowest), Why::Late));
         }
         // From the far end: neighbours come from the near one.
-        (urgent && self.is_swarm_behind(fetch)).then(|| (stripe(highest), false))
+        (urgent && self.is_swarm_behind(now, fetch)).then(|| (stripe(highest), Why::Behind))
     }
 
     /// The first open group of each stripe of a fetch, in the order in which HTTP should bring them. A tab that
@@ -308,6 +330,21 @@ impl Peer {
         parts.into_iter().flat_map(stripes).take(STRIPES_SCANNED)
     }
 
+    /// As long as nobody is known, of several things that somebody waits for, simultaneous visitors begin with
+    /// different ones.
+    fn scatter(&self, now: Instant, fetches: &mut [FetchId]) {
+        let urgent =
+            fetches.iter().take_while(|id| self.fetches.get(id).is_some_and(consumer::Fetch::is_urgent));
+        let count = urgent.count();
+        let Some(first) = fetches.first().and_then(|id| self.fetches.get(id)).filter(|_| count > 1) else {
+            return;
+        };
+        if self.swarm_of(&first.root) != 1 && self.sharers(now, &first.root).is_empty() {
+            let place = spread::place(&first.root, spread::draw(&self.public_key()), count as u64);
+            fetches[..count].rotate_left(usize::try_from(place).unwrap_or(0));
+        }
+    }
+
     /// Where this peer begins within `range`: somewhere else for each peer and blob.
     fn place_within(&self, root: &BlobRoot, range: Range<u32>) -> u32 {
         let place = spread::place(root, spread::draw(&self.public_key()), u64::from(range.end - range.start));
@@ -316,11 +353,11 @@ impl Peer {
     }
 
     /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.
-    fn is_swarm_behind(&self, fetch: &consumer::Fetch) -> bool {
+    fn is_swarm_behind(&self, now: Instant, fetch: &consumer::Fetch) -> bool {
         let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace.bytes_per_second());
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^52 bytes")]
         let bytes = u64::from(fetch.missing) as f64 * GROUP_BYTES as f64;
-        swarm < http && bytes > swarm * BEHIND.as_secs_f64()
+        now.since(fetch.begun_at) >= BEHIND && swarm < http && bytes > swarm * BEHIND.as_secs_f64()
     }
 
     /// Neighbours that take part in the blob's site, may still want of it, and say what they fetch.
@@ -399,6 +436,18 @@ impl Peer {
         self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, part });
     }
 
+    fn note_asked(&mut self, root: BlobRoot, part: Part, why: Why) {
+        let bytes = self.replicas.get(&root).map_or(0, |replica| part.bytes(replica.shape));
+        let asked = &mut self.meters.asked;
+        *match why {
+            Why::Alone => &mut asked.alone,
+            Why::Share => &mut asked.share,
+            Why::Spare => &mut asked.spare,
+            Why::Late => &mut asked.late,
+            Why::Behind => &mut asked.behind,
+        } += bytes;
+    }
+
     /// Ends transfers that bring nothing: their source has a pause, the other one its turn.
     pub(super) fn check_http(&mut self, now: Instant) {
         for effect in self.http.silent(now) {
@@ -409,27 +458,6 @@ impl Peer {
             if self.http.cancel(effect) {
                 self.effects.push_back(Effect::CancelHttp { effect });
             }
-        }
-    }
-
-    /// Ends transfers of what neighbours hold by now and infrastructure has not begun to send: the swarm has
-    /// overtaken them.
-    pub(super) fn yield_http(&mut self, now: Instant) {
-        let is_overtaken = |transfer: &Transfer| {
-            let Part::Groups { first, count } = transfer.part else { return false };
-            let Some(replica) = self.replicas.get(&transfer.root) else { return false };
-            let mut missing = (first..first.saturating_add(count)).filter(|group| !replica.held.get(*group));
-            !transfer.cancelled && missing.all(|group| self.is_held_nearby(now, transfer.root, group))
-        };
-        let overtaken: Vec<(EffectId, BlobRoot)> = self
-            .http
-            .transfers
-            .iter()
-            .filter(|(_, transfer)| is_overtaken(transfer))
-            .map(|(effect, transfer)| (*effect, transfer.root))
-            .collect();
-        for (effect, root) in overtaken {
-            self.give_up(root, Asker::Http(effect));
         }
     }
 

@@ -46,7 +46,7 @@ pub use config::{Budget, Config, Consent, HttpSources, Limits, Role};
 pub use effect::{DisconnectReason, Done, Effect, HttpSource, Received, Source, Stream, Verdict};
 pub use event::{Event, FallBack, FetchId};
 
-pub use crate::economy::meter::{Meters, SourceBytes};
+pub use crate::economy::meter::{AskedBytes, Meters, SourceBytes};
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId, SeededRng, SiteId},
     cdn::{
@@ -155,6 +155,8 @@ pub struct Peer {
     coming: BTreeMap<BlobRoot, Vec<crate::wire::cdn::GroupRange>>,
     /// What all neighbours together deliver.
     swarm_pace: Pace,
+    /// When a neighbour delivered something last.
+    swarm_came_at: Instant,
     have_at: Instant,
     ask_at: Instant,
     look_at: Instant,
@@ -190,6 +192,7 @@ impl Peer {
             fresh: BTreeMap::new(),
             coming: BTreeMap::new(),
             swarm_pace: Pace::default(),
+            swarm_came_at: now,
             have_at: now,
             ask_at: now,
             look_at: now,
@@ -323,7 +326,6 @@ impl Peer {
             self.look_at = now + LOOK_EVERY;
             self.check_stalls(now);
             self.check_http(now);
-            self.yield_http(now);
             self.settle_receipts();
             self.all_ready();
             self.http_due = true;

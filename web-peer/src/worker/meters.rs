@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use shared::peer::AskedBytes;
 
 /// Reasons that are remembered; there are fewer names than this.
 const REASONS_MAX: usize = 32;
@@ -25,6 +26,28 @@ pub(super) struct Bytes {
     pub(super) uploaded: f64,
     /// Received from anyone and thrown away, because it did not verify or was here already.
     pub(super) wasted: f64,
+    /// Why plain HTTP was asked for what it was asked for.
+    pub(super) asked: Asked,
+}
+
+/// Bytes asked of plain HTTP by the reason; see `shared::peer::AskedBytes`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Asked {
+    alone: f64,
+    share: f64,
+    spare: f64,
+    late: f64,
+    behind: f64,
+}
+
+impl Asked {
+    #[expect(clippy::cast_precision_loss, reason = "counts for people")]
+    pub(super) fn of(asked: AskedBytes) -> Self {
+        let AskedBytes { alone, share, spare, late, behind } = asked;
+        let [alone, share, spare, late, behind] =
+            [alone, share, spare, late, behind].map(|bytes| bytes as f64);
+        Self { alone, share, spare, late, behind }
+    }
 }
 
 /// The whole status, as far as the worker knows it.

@@ -225,6 +225,7 @@ impl Tab {
             status.site.clone_from(&site.manifest.site);
             status.sequence = site.manifest.sequence as f64;
         }
+        status.bytes.asked = meters::Asked::of(self.swarm.meters().asked);
         status.peers = u32::try_from(self.swarm.tabs()).unwrap_or(u32::MAX);
         status.supernodes = u32::try_from(self.swarm.supernodes()).unwrap_or(u32::MAX);
         status.stored_bytes = blobs.used_bytes() as f64;

@@ -84,6 +84,10 @@ impl Swarm {
         Instant::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
+    pub(super) fn meters(&self) -> shared::peer::Meters {
+        self.peer.borrow().meters()
+    }
+
     /// Other tabs that we are linked to.
     pub(super) fn tabs(&self) -> usize {
         self.peer.borrow().links().filter(|link| link.role == Role::Tab).count()
