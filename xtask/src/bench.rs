@@ -19,6 +19,13 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             npm_packages("playwright/bench")?;
             run(command("node", &["playwright/bench/cdn.mjs"]).args(arguments))
         }
-        other => bail!("there is no bench named {other}; there is: cdn"),
+        "sessions" => {
+            run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+            let program = crate::tab::cargo_target().join("debug/blackhole");
+            let mut bench =
+                cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
+            run(bench.arg(program).args(arguments))
+        }
+        other => bail!("there is no bench named {other}; there is: cdn, sessions"),
     }
 }

@@ -20,6 +20,7 @@ mod config;
 mod dht;
 mod driver;
 mod gossip;
+mod lean;
 mod listen;
 mod metrics;
 mod network;

@@ -23,6 +23,7 @@ use crate::{
     behaviour::Protocols,
     clock::unix_now,
     driver::{Command, DialFailed, Driver, Gossiped, IDLE_TIMEOUT, PublishFailed},
+    lean::Lean,
     listen,
     metrics::Metrics,
     transport,
@@ -239,12 +240,12 @@ fn build_swarm(
     keypair: &Keypair,
     links: links::Behaviour,
     metrics: &Metrics,
-) -> anyhow::Result<Swarm<Protocols>> {
+) -> anyhow::Result<Swarm<Lean<Protocols>>> {
     let keypair = keypair.to_libp2p();
     let peer = keypair.public().to_peer_id();
     let (relay_transport, relay_client) = libp2p::relay::client::new(peer);
     let transport = transport::build(config, &keypair, relay_transport)?;
-    let protocols = Protocols::new(config, &keypair, links, relay_client, metrics)?;
+    let protocols = Lean(Protocols::new(config, &keypair, links, relay_client, metrics)?);
     let swarm_config = SwarmConfig::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
     Ok(Swarm::new(transport, protocols, peer, swarm_config))
 }

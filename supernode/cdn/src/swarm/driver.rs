@@ -111,14 +111,14 @@ impl Driver {
                     return self.parts.links.close(links::LinkId::from_u64(id.0));
                 };
                 let dialer = direction == links::Direction::Dialed;
-                let link = Link::new(id, LinkAbout { peer, dialer, relayed: !kind.is_direct() });
+                let mut link = Link::new(id, LinkAbout { peer, dialer, relayed: !kind.is_direct() });
                 if dialer {
                     link.open_control(&self.parts.links, &self.reports);
                 }
                 self.links.insert(id, link);
             }
             links::Event::Incoming { stream, .. } => {
-                if let Some(link) = self.links.get(&id) {
+                if let Some(link) = self.links.get_mut(&id) {
                     link.accept(stream, &self.reports);
                 }
             }

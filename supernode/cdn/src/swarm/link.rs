@@ -5,8 +5,10 @@ use shared::{
     cdn::bulk::StreamKind,
     peer::{LinkAbout, Stream},
 };
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
+};
 
 use super::{
     CONTROL_FRAMES, FAREWELL, SERVE_JOBS,
@@ -25,13 +27,17 @@ pub(super) struct Link {
     serve_reader: Option<JoinHandle<()>>,
     closing: bool,
     cancelled: Cancelled,
-    alive: CancellationToken,
-    _ends_tasks: DropGuard,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Link {
     pub(super) fn new(id: LinkId, about: LinkAbout) -> Self {
-        let alive = CancellationToken::new();
         Self {
             id,
             about,
@@ -41,18 +47,17 @@ impl Link {
             serve_reader: None,
             closing: false,
             cancelled: Cancelled::default(),
-            _ends_tasks: alive.clone().drop_guard(),
-            alive,
+            tasks: Vec::new(),
         }
     }
 
     /// Takes the remote's stream into use.
-    pub(super) fn accept(&self, stream: links::Stream, reports: &mpsc::Sender<Report>) {
+    pub(super) fn accept(&mut self, stream: links::Stream, reports: &mpsc::Sender<Report>) {
         self.spawn(streams::accept(self.id, stream, reports.clone()));
     }
 
     /// Opens the control stream.
-    pub(super) fn open_control(&self, links: &links::Control, reports: &mpsc::Sender<Report>) {
+    pub(super) fn open_control(&mut self, links: &links::Control, reports: &mpsc::Sender<Report>) {
         self.spawn(streams::open_control(self.id, links.clone(), reports.clone()));
     }
 
@@ -138,10 +143,12 @@ impl Link {
         });
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let alive = self.alive.clone();
-        tokio::spawn(async move {
-            alive.run_until_cancelled(task).await;
-        })
+    /// Starts a task that ends with the link at the latest.
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let task = tokio::spawn(task);
+        // A link has a few at a time; those that ended make way.
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(task.abort_handle());
+        task
     }
 }

@@ -1,6 +1,15 @@
 //! Opening, accepting, reading and writing streams. Nothing here decides; all is reported.
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, io::ReadHalf, io::WriteHalf};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{
+    AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _,
+    io::{ReadHalf, WriteHalf},
+};
 use links::StreamProtocol;
 use shared::{
     base::{EffectId, LinkId},
@@ -57,10 +66,21 @@ impl Frames {
                 Err(FrameError::Oversize { .. }) => return Err(Offence::Oversize),
                 Err(FrameError::Prefix) => return Err(Offence::Malformed),
             }
-            let mut buffer = [0; READ_BYTES];
-            match self.stream.read(&mut buffer).await {
-                Ok(0) | Err(_) => return Ok(None),
-                Ok(read) => self.frames.handle_bytes(&buffer[..read]),
+            if !poll_fn(|context| self.poll_read(context)).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads what there is; false at the stream's end. The buffer is on the stack of one poll, and not in the
+    /// state of a task: thousands of those wait here.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut buffer = [0; READ_BYTES];
+        match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+            Ok(0) | Err(_) => Poll::Ready(false),
+            Ok(read) => {
+                self.frames.handle_bytes(&buffer[..read]);
+                Poll::Ready(true)
             }
         }
     }

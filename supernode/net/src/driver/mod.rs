@@ -31,6 +31,7 @@ use crate::{
     address::is_public,
     behaviour::{Protocols, ProtocolsEvent},
     dht,
+    lean::Lean,
     listen::Listeners,
     metrics::Metrics,
     network::Board,
@@ -59,7 +60,7 @@ pub(crate) enum Command {
 
 /// What a driver is made of.
 pub(crate) struct Parts {
-    pub(crate) swarm: Swarm<Protocols>,
+    pub(crate) swarm: Swarm<Lean<Protocols>>,
     pub(crate) config: Config,
     pub(crate) keypair: Keypair,
     pub(crate) services: Vec<ServiceName>,
@@ -181,8 +182,8 @@ impl Driver {
 
     fn on_protocol(&mut self, event: ProtocolsEvent) {
         match event {
+            // Not among libp2p's metrics: those remember the protocols of every peer, at a kilobyte each.
             ProtocolsEvent::Identify(event) => {
-                self.parts.libp2p_metrics.record(&event);
                 if let identify::Event::Received { peer_id, info, .. } = event {
                     self.on_identified(peer_id, &info);
                 }
