@@ -23,7 +23,7 @@ pub trait Disk {
     /// # Errors
     /// [`DiskError`], also where the slot was never written that far.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Result<(), DiskError>;
-    /// Puts `bytes`, at most [`SLOT_BYTES`], at the start of a slot.
+    /// Puts `bytes` at the start of a slot; what is longer than [`SLOT_BYTES`] goes on in the slots behind it.
     ///
     /// # Errors
     /// [`DiskError`]; the slot's content is undefined then.

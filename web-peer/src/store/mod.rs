@@ -1,7 +1,7 @@
 //! What the tab keeps: verified pieces of blobs, in slots of 16 KiB, with a journal that finds them again.
 //!
 //! ```text
-//!   Blobs ── judges, finds, evicts ──► Disk ── slots      one file of 16 KiB slots
+//!   Blobs ── judges, finds, evicts ──► Disk ── slots      one file of 16 KiB slots, behind memory
 //!     │                                   └─── journals   two files, the newer valid one counts
 //!     └── journal records: which slot holds which piece of which blob
 //! ```
@@ -13,9 +13,11 @@
 //! Non-goals: where the slots are (`Disk` says), and what to fetch.
 
 mod blobs;
+mod cached;
 mod disk;
 mod eviction;
 mod journal;
 
 pub use blobs::{Blobs, PutError};
+pub use cached::CachedDisk;
 pub use disk::{Disk, DiskError, MemoryDisk, SLOT_BYTES};

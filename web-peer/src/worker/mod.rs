@@ -31,7 +31,7 @@ use shared::identity::Keypair;
 use wasm_bindgen::prelude::*;
 use web_sys::MessagePort;
 
-use crate::store::{Blobs, Disk, DiskError, MemoryDisk, SLOT_BYTES};
+use crate::store::{Blobs, CachedDisk, Disk, DiskError, MemoryDisk, SLOT_BYTES};
 use config::{Config, whole};
 use host::Host;
 use meters::Status;
@@ -149,7 +149,7 @@ impl Tab {
         let opened = host.opened_disk();
         let leader = opened.is_some();
         let (disk, journal, bytes): (Box<dyn Disk>, _, _) = match opened {
-            Some((disk, journal)) => (Box::new(disk), journal, cache_bytes),
+            Some((disk, journal)) => (Box::new(CachedDisk::new(disk)), journal, cache_bytes),
             None => (Box::new(MemoryDisk::default()), Vec::new(), cache_bytes.min(MEMORY_BYTES_MAX)),
         };
         let slots = u32::try_from(bytes / SLOT_BYTES as u64).unwrap_or(u32::MAX);
