@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) adverts: Gauge,
     adverts_heard: Family<VerdictLabel, Counter>,
     reservations: Gauge,
+    reservations_given: Counter,
     circuits: Gauge,
     circuits_opened: Counter,
     relay_refused: Counter,
@@ -101,6 +102,11 @@ impl Metrics {
         ours.register("adverts", "Nodes whose adverts are believed", metrics.adverts.clone());
         ours.register("adverts_heard", "Adverts by what became of them", metrics.adverts_heard.clone());
         ours.register("reservations", "Peers reachable through this node", metrics.reservations.clone());
+        ours.register(
+            "reservations_given",
+            "Reservations given or renewed since the start",
+            metrics.reservations_given.clone(),
+        );
         ours.register("circuits", "Circuits relayed at the moment", metrics.circuits.clone());
         ours.register("circuits_opened", "Circuits relayed since the start", metrics.circuits_opened.clone());
         ours.register(
@@ -130,6 +136,7 @@ impl Metrics {
         match event {
             relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
                 reserved.insert(*src_peer_id);
+                self.reservations_given.inc();
             }
             // Said of every connection that closes, with or without a reservation.
             relay::Event::ReservationClosed { src_peer_id }

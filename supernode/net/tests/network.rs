@@ -208,6 +208,29 @@ async fn peers_reach_each_other_through_a_relay() {
 }
 
 #[tokio::test]
+async fn reservation_is_renewed_for_as_long_as_its_holder_lives() {
+    let mut limits = config(&["/ip4/127.0.0.1/tcp/0"], &[]);
+    limits.relay.reservation_seconds = 4;
+    let relay = start(1, limits).await;
+    let circuit = format!("{}/p2p-circuit", relay.network.listen_addrs().remove(0));
+    let bob = start(2, config(&[&circuit], &[])).await;
+    // Each is good for four seconds; the third was given after the first had ended.
+    until("two renewals", || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &relay.metrics).expect("metrics encode");
+        let given = "blackhole_net_reservations_given_total ";
+        let count = text.lines().find_map(|line| line.strip_prefix(given)?.parse::<u64>().ok());
+        count.is_some_and(|count| count >= 3)
+    })
+    .await;
+    assert_eq!(relay.network.status().reservations, 1);
+    let alice = start(3, config(&[], &[])).await;
+    let address = format!("{circuit}/p2p/{}", bob.network.peer_id()).parse().expect("an address");
+    assert_eq!(within("a circuit", alice.network.dial(address)).await, Ok(bob.network.peer_id()));
+    until("the circuit in the status", || relay.network.status().circuits_opened == 1).await;
+}
+
+#[tokio::test]
 async fn unreachable_address_is_said_so() {
     let node = start(1, config(&[], &[])).await;
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");

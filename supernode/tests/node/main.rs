@@ -11,5 +11,6 @@ mod origins;
 mod ports;
 mod process;
 mod publishing;
+mod receipts;
 mod tls;
 mod uploads;

@@ -6,9 +6,8 @@ use cdn::{SiteBytes, SiteStatus};
 
 use super::words::{bytes, escape};
 
-const WIDTH: u64 = 600;
-const LEGEND: u64 = 26;
-const ROW: u64 = 44;
+/// The bars are as wide as the page; their shares are of this.
+const WIDTH: u64 = 1000;
 
 /// A bar a site, each a share of the most that any site moved. The table beside it has the figures.
 pub(super) fn draw(html: &mut String, sites: &[(&SiteStatus, SiteBytes)]) {
@@ -17,25 +16,18 @@ pub(super) fn draw(html: &mut String, sites: &[(&SiteStatus, SiteBytes)]) {
     }
     let total = |from: &SiteBytes| from.peer + from.link + from.edge;
     let most = sites.iter().map(|(_, from)| total(from)).max().unwrap_or(0).max(1);
-    let height = ROW * sites.len() as u64 + LEGEND;
-    let _ = write!(
-        html,
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Bytes served by source; the table \
-         below has the figures\"><text x=\"0\" y=\"14\"><tspan class=\"peer\">■</tspan> tab to tab\
-         <tspan dx=\"14\" class=\"link\">■</tspan> links<tspan dx=\"14\" class=\"edge\">■</tspan> \
-         HTTP</text>"
+    html.push_str(
+        "<p class=\"legend\"><span class=\"peer\">tab to tab</span> <span class=\"link\">links</span> <span \
+         class=\"edge\">HTTP</span></p>",
     );
-    for ((site, from), row) in sites.iter().zip(0_u64..) {
-        let y = LEGEND + row * ROW;
+    for (site, from) in sites {
         let _ = write!(
             html,
-            "<text x=\"0\" y=\"{}\">{}</text><text x=\"{WIDTH}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <rect class=\"track\" x=\"0\" y=\"{}\" width=\"{WIDTH}\" height=\"14\" rx=\"3\"/>",
-            y + 14,
+            "<div class=\"bar\"><span>{}</span><span>{}</span><svg viewBox=\"0 0 {WIDTH} 10\" \
+             preserveAspectRatio=\"none\" role=\"img\" aria-label=\"Bytes by source; the table below has the \
+             figures\"><rect class=\"track\" width=\"{WIDTH}\" height=\"10\"/>",
             escape(&site.name),
-            y + 14,
-            bytes(total(from)),
-            y + 20
+            bytes(total(from))
         );
         let mut x = 0;
         for (class, value) in [("peer", from.peer), ("link", from.link), ("edge", from.edge)] {
@@ -43,13 +35,11 @@ pub(super) fn draw(html: &mut String, sites: &[(&SiteStatus, SiteBytes)]) {
                 u64::try_from(u128::from(value) * u128::from(WIDTH) / u128::from(most)).unwrap_or(WIDTH);
             let _ = write!(
                 html,
-                "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"{width}\" \
-                 height=\"14\"><title>{}</title></rect>",
-                y + 20,
+                "<rect class=\"{class}\" x=\"{x}\" width=\"{width}\" height=\"10\"><title>{}</title></rect>",
                 bytes(value)
             );
             x += width;
         }
+        html.push_str("</svg></div>");
     }
-    html.push_str("</svg>");
 }
