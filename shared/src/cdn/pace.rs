@@ -12,18 +12,33 @@ const SAMPLE: Duration = Duration::from_millis(250);
 const RATE_MEMORY: f64 = 0.8;
 /// Weight of the newest wait in the mean.
 const NEWEST: f64 = 0.25;
+/// First bytes that take so many times the shortest seen have waited in a queue.
+const CONGESTED: f64 = 2.0;
 /// Under way at least: what a megabyte a second carries in a quarter of a second.
 const AHEAD_BYTES_MIN: u64 = 256 * 1024;
 /// Under way at most, in seconds of the measured rate: what is asked for is no longer given to others to fetch.
 const AHEAD_SECONDS: f64 = 0.5;
 
 /// See the module's head.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Pace {
     bytes_per_second: f64,
     first_byte_micros: Option<f64>,
+    first_byte_micros_min: f64,
     sample_at: Instant,
     sample_bytes: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 0.0,
+            first_byte_micros: None,
+            first_byte_micros_min: f64::MAX,
+            sample_at: Instant::default(),
+            sample_bytes: 0,
+        }
+    }
 }
 
 impl Pace {
@@ -35,6 +50,12 @@ impl Pace {
     /// How long the first bytes took lately.
     pub fn first_byte(&self) -> Option<Duration> {
         self.first_byte_micros.map(|micros| Duration::from_secs_f64(micros / 1e6))
+    }
+
+    /// Whether answers stand in a queue: first bytes take much longer than they can. Asking for more then only
+    /// makes the queue longer.
+    pub fn is_congested(&self) -> bool {
+        self.first_byte_micros.is_some_and(|mean| mean > CONGESTED * self.first_byte_micros_min)
     }
 
     /// Bytes that should be under way: enough to keep the line full, no more.
@@ -59,6 +80,7 @@ impl Pace {
         #[expect(clippy::cast_precision_loss, reason = "waits are far below 2^52 microseconds")]
         let micros = wait.as_micros() as f64;
         let mean = self.first_byte_micros.unwrap_or(micros);
+        self.first_byte_micros_min = self.first_byte_micros_min.min(micros);
         self.first_byte_micros = Some(mean + NEWEST * (micros - mean));
     }
 

@@ -14,6 +14,8 @@ use crate::base::{BlobRoot, Instant, RequestId};
 const FIRST_WINDOW_BYTES: u64 = 64 * 1024;
 /// No answer for this long, with requests under way, is a stall. A choked TCP path recovers within a few seconds.
 pub const STALL: Duration = Duration::from_secs(5);
+/// A link that answered within this is at work.
+const LIVELY: Duration = Duration::from_millis(250);
 /// A request this old is given to somebody else, however lively the link looks.
 pub const OVERDUE: Duration = Duration::from_secs(20);
 /// How fast the best rate is forgotten, a sample: after fifty slower samples a third is left.
@@ -176,6 +178,11 @@ impl Pipeline {
     /// Whether the oldest request has waited too long.
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.requests.values().next().is_some_and(|asked| now.since(asked.at) >= OVERDUE)
+    }
+
+    /// Whether something came of late.
+    pub fn is_delivering(&self, now: Instant) -> bool {
+        !self.requests.is_empty() && now.since(self.last_answer) < LIVELY
     }
 
     /// Halves what was measured, after a stall.

@@ -4,7 +4,7 @@
 //! says so ([`crate::cdn::claims`]), and the rest comes from one to the other; so a crowd takes its content from
 //! infrastructure about once. HTTP is asked for more than that where
 //! - a fetch has had nothing for longer than HTTP takes: the hedge;
-//! - nobody has taken up a stripe within [`SPARE_PATIENCE`];
+//! - nobody has taken up a stripe within [`SPARE_PATIENCE`], and the line has room;
 //! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`].
 
 use core::time::Duration;
@@ -31,7 +31,8 @@ const HEDGE_MIN: Duration = Duration::from_millis(300);
 const HEDGE_MAX: Duration = Duration::from_secs(8);
 /// Nobody waits for an idle fetch: neighbours get this long before shares of infrastructure double.
 const IDLE_PATIENCE: Duration = Duration::from_secs(3);
-/// A neighbour that wants a stripe which falls to it says so within this; two announcements' time.
+/// A neighbour that wants a stripe which falls to it says so within this, where the line has room; two
+/// announcements' time.
 const SPARE_PATIENCE: Duration = Duration::from_millis(250);
 /// A claimed stripe is waited for at least this long.
 const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
@@ -134,6 +135,11 @@ impl Http {
     /// what came.
     fn claim_patience(&self) -> Duration {
         (self.patience() * 2).max(CLAIM_PATIENCE_MIN)
+    }
+
+    /// How long a neighbour has to take up its share. On a full line nobody gains by taking it for them.
+    fn spare_patience(&self) -> Duration {
+        if self.pace.is_congested() { self.patience() * 8 } else { SPARE_PATIENCE }
     }
 
     fn has_room(&self, transfers_max: usize) -> bool {
@@ -293,7 +299,7 @@ impl Peer {
         let quiet = now.since(fetch.progress_at);
         // As long as neighbours deliver something, this fetch is only waiting its turn.
         let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * 4;
-        if urgent && now.since(fetch.begun_at) >= SPARE_PATIENCE && spare.is_some() {
+        if urgent && now.since(fetch.begun_at) >= self.http.spare_patience() && spare.is_some() {
             return spare.map(|(_, first)| (stripe(first), Why::Spare));
         }
         let (lowest, highest) = theirs?;
