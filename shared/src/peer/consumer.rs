@@ -59,8 +59,19 @@ impl Fetch {
         self.priority != Priority::Idle
     }
 
+    /// The groups to look for in the first turn, or in the later one.
+    pub(super) fn turn(&self, now: Instant, later: bool) -> Range<u32> {
+        match (self.priority, later) {
+            (Priority::Deadline { .. }, false) => self.played_first(now),
+            (Priority::Deadline { .. }, true) | (Priority::Page | Priority::Idle, false) => {
+                self.range.clone()
+            }
+            (Priority::Page | Priority::Idle, true) => self.range.end..self.range.end,
+        }
+    }
+
     /// The groups that play so soon that they are fetched in order; none of what is of use only as a whole.
-    pub(super) fn played_first(&self, now: Instant) -> Range<u32> {
+    fn played_first(&self, now: Instant) -> Range<u32> {
         let Priority::Deadline { start, bytes_per_second } = self.priority else { return 0..0 };
         let until = (now + PLAYED_SOON).since(start);
         let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
@@ -102,8 +113,7 @@ impl Peer {
         replica.want(range.clone());
         replica.fetches.insert(fetch.0);
         let order = match priority {
-            Priority::Page => (0, fetch.0),
-            Priority::Deadline { start, .. } => (1, start.as_micros()),
+            Priority::Page | Priority::Deadline { .. } => (0, fetch.0),
             // Simultaneous visitors begin in different places, so that they have something to swap.
             Priority::Idle => (2, self.rng.next_u64()),
         };
@@ -222,20 +232,26 @@ impl Peer {
         if count == 0 || self.budget.download_bytes < u64::from(count) * GROUP_BYTES {
             return None;
         }
-        for (_, fetch) in &self.queue {
-            let Some(fetch) = self.fetches.get(fetch) else { continue };
-            let Some(replica) = self.replicas.get(&fetch.root) else { continue };
-            if replica.open.is_empty() {
-                continue;
-            }
-            let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
-            let played_first = fetch.played_first(now);
-            let run = replica
-                .next_in_order(has, &played_first, count)
-                .or_else(|| replica.next_rarest(has, &fetch.range, count, &mut self.rng));
-            let Some(run) = run else { continue };
-            if let Some(part) = ready_part(now, replica, run, id) {
-                return Some((fetch.root, part));
+        // What plays later gives way to everything that somebody waits for now.
+        for later in [false, true] {
+            for (_, fetch) in &self.queue {
+                let Some(fetch) = self.fetches.get(fetch) else { continue };
+                let Some(replica) = self.replicas.get(&fetch.root) else { continue };
+                let range = fetch.turn(now, later);
+                if replica.open.next_from(range.start).is_none_or(|first| first >= range.end) {
+                    continue;
+                }
+                let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
+                let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
+                let run = if in_order {
+                    replica.next_in_order(has, &range, count)
+                } else {
+                    replica.next_rarest(has, &range, count, &mut self.rng)
+                };
+                let Some(run) = run else { continue };
+                if let Some(part) = ready_part(now, replica, run, id) {
+                    return Some((fetch.root, part));
+                }
             }
         }
         self.choose_endgame(now, id).map(|(root, group)| (root, Part::Groups { first: group, count: 1 }))

@@ -199,12 +199,14 @@ impl Peer {
     pub(super) fn fill_http(&mut self, now: Instant) {
         let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
         self.scatter(now, &mut fetches);
-        'fetches: for fetch in fetches {
+        let turns =
+            [false, true].into_iter().flat_map(|later| fetches.iter().map(move |fetch| (*fetch, later)));
+        'fetches: for (fetch, later) in turns {
             loop {
                 if !self.http.has_room(self.config.limits.http_requests_max) {
                     break 'fetches;
                 }
-                let Some((source, root, part, why)) = self.choose_http(now, fetch) else { break };
+                let Some((source, root, part, why)) = self.choose_http(now, fetch, later) else { break };
                 self.ask_http(now, source, root, part);
                 self.note_asked(root, part, why);
             }
@@ -213,16 +215,21 @@ impl Peer {
     }
 
     /// What of a fetch is to come by HTTP now.
-    fn choose_http(&mut self, now: Instant, id: FetchId) -> Option<(HttpSource, BlobRoot, Part, Why)> {
+    fn choose_http(
+        &mut self,
+        now: Instant,
+        id: FetchId,
+        later: bool,
+    ) -> Option<(HttpSource, BlobRoot, Part, Why)> {
         let fetch = self.fetches.get(&id)?;
-        let (root, range) = (fetch.root, fetch.range.clone());
+        let (root, range) = (fetch.root, fetch.turn(now, later));
         let replica = self.replicas.get(&root)?;
         replica.open.next_from(range.start).filter(|first| *first < range.end)?;
         let (edge, origin) = self.sources(now);
         if !edge && !origin {
             return None;
         }
-        let (run, why) = self.choose_run(now, fetch, replica)?;
+        let (run, why) = self.choose_run(now, fetch, &range, replica)?;
         let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
         let part = if let Some(piece) = replica.hash_piece_for(run.start)
             && !replica.asked.contains_key(&piece)
@@ -253,6 +260,7 @@ impl Peer {
         &self,
         now: Instant,
         fetch: &consumer::Fetch,
+        range: &Range<u32>,
         replica: &Replica,
     ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
@@ -264,7 +272,7 @@ impl Peer {
         let swarm = if urgent { 0 } else { self.swarm_of(&fetch.root) };
         let ours = spread::draw(&self.public_key());
         let (mut spare, mut theirs) = (None, None);
-        for first in self.stripes_in_order(now, fetch, replica, neighbours.is_empty()) {
+        for first in self.stripes_in_order(&fetch.root, range, replica, neighbours.is_empty()) {
             let stripe = spread::stripe_of(first);
             let turn = if self.is_held_nearby(now, fetch.root, first)
                 || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
@@ -285,7 +293,7 @@ impl Peer {
                 Turn::Ours => {
                     let groups = if neighbours.is_empty() { self.http.run_groups() } else { STRIPE_GROUPS };
                     let why = if neighbours.is_empty() { Why::Alone } else { Why::Share };
-                    return Some((run_of(replica, first, fetch.range.end, groups), why));
+                    return Some((run_of(replica, first, range.end, groups), why));
                 }
                 Turn::Spare(rank) => {
                     let better = spare.is_none_or(|(best, _)| rank <= best);
@@ -294,7 +302,7 @@ impl Peer {
                 Turn::Theirs => theirs = Some(theirs.map_or((first, first), |(lowest, _)| (lowest, first))),
             }
         }
-        let stripe = |first| run_of(replica, first, fetch.range.end, STRIPE_GROUPS);
+        let stripe = |first| run_of(replica, first, range.end, STRIPE_GROUPS);
         let hedge = if urgent { self.http.patience() } else { IDLE_PATIENCE * 2 };
         let quiet = now.since(fetch.progress_at);
         // As long as neighbours deliver something, this fetch is only waiting its turn.
@@ -315,15 +323,15 @@ impl Peer {
     /// its own: those who arrived with it then have something to swap.
     fn stripes_in_order<'a>(
         &self,
-        now: Instant,
-        fetch: &consumer::Fetch,
+        root: &BlobRoot,
+        range: &Range<u32>,
         replica: &'a Replica,
         alone: bool,
     ) -> impl Iterator<Item = u32> + use<'a> {
-        let range = fetch.range.clone();
-        let soon = fetch.played_first(now).end.max(range.start.saturating_add(STRIPE_GROUPS)).min(range.end);
-        let scatter = alone && self.swarm_of(&fetch.root) != 1 && soon < range.end;
-        let middle = if scatter { self.place_within(&fetch.root, soon..range.end) } else { soon };
+        let range = range.clone();
+        let soon = range.start.saturating_add(STRIPE_GROUPS).min(range.end);
+        let scatter = alone && self.swarm_of(root) != 1 && soon < range.end;
+        let middle = if scatter { self.place_within(root, soon..range.end) } else { soon };
         let stripes = move |range: Range<u32>| {
             let mut at = range.start;
             core::iter::from_fn(move || {
