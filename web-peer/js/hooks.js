@@ -36,7 +36,8 @@ function hookFetch(page) {
         (options.cache ?? 'default') === 'default' &&
         !options.integrity &&
         !new Headers(options.headers).has('range');
-      if (ordinary && page.has(url)) return page.hedged(url.pathname, options.signal, plain);
+      const ending = (/** @type {AbortSignal} */ signal) => Reflect.apply(previous, window, [input, { ...init, signal }]);
+      if (ordinary && page.has(url)) return page.hedged(url.pathname, options.signal, ending);
     } catch {
       // The browser will say what is wrong with these arguments.
     }
@@ -85,7 +86,8 @@ function hookXhr(page) {
       if (!active || !request?.usual || !page.has(request.url) || this.timeout !== 0) return plain();
       const controller = (request.abort = new AbortController());
       const finish = async () => {
-        const response = await page.hedged(request.url.pathname, controller.signal, () => page.nativeFetch.call(window, request.url));
+        const ending = (/** @type {AbortSignal} */ signal) => page.nativeFetch.call(window, request.url, { signal });
+        const response = await page.hedged(request.url.pathname, controller.signal, ending);
         const address = URL.createObjectURL(await response.blob());
         if (controller.signal.aborted) return URL.revokeObjectURL(address);
         this.addEventListener('loadend', () => URL.revokeObjectURL(address), { once: true });
@@ -120,7 +122,8 @@ function hookLazyMedia(page) {
     const url = new URL(source, location.href);
     if (!page.has(url)) return void (element.src = source);
     try {
-      const response = await page.hedged(url.pathname, null, () => page.nativeFetch.call(window, url));
+      const ending = (/** @type {AbortSignal} */ signal) => page.nativeFetch.call(window, url, { signal });
+      const response = await page.hedged(url.pathname, null, ending);
       const address = URL.createObjectURL(await response.blob());
       addresses.add(address);
       element.addEventListener('error', () => (element.src = source), { once: true });

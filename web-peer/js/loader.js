@@ -32,6 +32,8 @@
     policy: ['ask', 'on', 'off'].includes(data.consent ?? '') ? data.consent : 'ask',
     serviceWorker: data.sw,
     localNetwork: data.localNetwork !== undefined,
+    // Who tells a tab its address as others see it; without one, tabs meet in local networks only.
+    iceServers: (data.stun ?? '').split(/[\s,]+/).filter(Boolean).map((server) => ({ urls: `stun:${server}` })),
     uploadBytes: Number(data.uploadMb ?? 200) * 1e6,
   };
 
@@ -140,6 +142,8 @@
         consent: consent.get(),
         bytes: { http: 0, edge: 0, origin: 0, peers: 0, cache: 0, uploaded: 0, wasted: 0 },
         peers: 0,
+        known: 0,
+        reachable: false,
         site: settings.site,
         sequence: 0,
         reasons: [...reasons],

@@ -36,6 +36,8 @@ class Page {
   /** @type {any} what the worker last said of itself */
   #report = null;
   #paths = new Set();
+  /** @type {Set<any>} answers that still expect something of the worker */
+  #open = new Set();
   /** @type {(() => void)[]} what `stop` has to undo */
   #undo = [];
   /** @type {Map<number, (value: any) => void>} */
@@ -61,6 +63,8 @@ class Page {
       consent: consent.get(),
       bytes: report?.bytes ?? { http: 0, edge: 0, origin: 0, peers: 0, cache: 0, uploaded: 0, wasted: 0 },
       peers: report?.peers ?? 0,
+      known: report?.known ?? 0,
+      reachable: report?.reachable ?? false,
       supernodes: report?.supernodes ?? 0,
       peerId: report?.peerId ?? '',
       leader: report?.leader ?? false,
@@ -116,6 +120,7 @@ class Page {
       worker.postMessage({ command: 'stop' });
       setTimeout(() => worker.terminate(), FAREWELL_MILLIS);
     }
+    for (const answer of this.#open) answer.workerEnded('stopped');
     for (const resolve of this.#calls.values()) resolve(undefined);
     this.#calls.clear();
     this.#report = null;
@@ -127,27 +132,23 @@ class Page {
   }
 
   /**
-   * The bytes of a path as a `Response`; rejects where the worker cannot, with its reason.
+   * The bytes of a path from the worker, with the plain network behind it; see `answers.js`.
    *
-   * @param {string} path @param {AbortSignal | null} [signal] @returns {Promise<Response>}
+   * @param {string} path @param {AbortSignal | null | undefined} signal
+   * @param {(signal: AbortSignal) => Promise<Response>} plain
+   * @returns {Promise<Response>}
    */
-  async serve(path, signal) {
+  async hedged(path, signal, plain) {
     const worker = this.#worker;
-    if (worker === null) throw new Error('not-running');
+    if (worker === null) return plain(signal ?? new AbortController().signal);
     const { port1, port2 } = new MessageChannel();
     worker.postMessage({ command: 'answer', path, first: 0, end: -1, port: port2 }, [port2]);
-    const network = (/** @type {string} */ range) =>
-      this.nativeFetch.call(window, path, { headers: { range, [DIRECT]: '1' } });
-    return this.answers.answerOf(port1, signal, network);
-  }
-
-  /**
-   * As `serve`, but never later than the plain network by more than a hedge.
-   *
-   * @param {string} path @param {AbortSignal | null | undefined} signal @param {() => Promise<Response>} plain
-   */
-  hedged(path, signal, plain) {
-    return this.answers.hedged((/** @type {AbortSignal} */ inner) => this.serve(path, inner), signal, plain);
+    const rest = (/** @type {string} */ range, /** @type {AbortSignal} */ signal) =>
+      this.nativeFetch.call(window, path, { headers: { range, [DIRECT]: '1' }, signal });
+    const left = () => this.#open.delete(answer);
+    const answer = new this.answers.Answer(port1, { plain, rest }, { signal, left });
+    this.#open.add(answer);
+    return answer.respond();
   }
 
   /** Whether the manifest has what this request asks for. @param {URL} url */
@@ -158,9 +159,10 @@ class Page {
   /** @param {string | URL} input @param {RequestInit} [init] */
   async fetch(input, init) {
     const url = new URL(input, location.href);
-    const plain = () => this.nativeFetch.call(window, input, init);
     const ours = this.has(url) && (init?.method ?? 'GET') === 'GET';
-    return ours ? this.hedged(url.pathname, init?.signal, plain) : plain();
+    if (!ours) return this.nativeFetch.call(window, input, init);
+    const plain = (/** @type {AbortSignal} */ signal) => this.nativeFetch.call(window, input, { ...init, signal });
+    return this.hedged(url.pathname, init?.signal, plain);
   }
 
   /** Tells the worker to take up what the browser has of this path. @param {string} path */
@@ -193,7 +195,7 @@ class Page {
     const worker = new Worker(script, { type: 'module', name: 'blackhole' });
     this.#worker = worker;
     const { port1, port2 } = new MessageChannel();
-    const served = rtc.serveRtc(port1, { localNetwork: settings.localNetwork });
+    const served = rtc.serveRtc(port1, { localNetwork: settings.localNetwork, iceServers: settings.iceServers });
     this.#undo.push(() => served.close());
 
     const key = SEQUENCE_KEY + settings.site;

@@ -1,5 +1,7 @@
 // @ts-check
 /// <reference lib="webworker" />
+import { Answer } from './answers.js';
+
 /**
  * Blackhole's service worker; the publisher puts it on its own origin. It keeps nothing that matters:
  * killed at any moment, it asks the pages again. A request it takes is asked of a page, whose worker
@@ -10,18 +12,12 @@ const scope = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (s
 
 /** A page that lives answers within this; one that is busy or gone is not waited for. */
 const WHO_MILLIS_MAX = 20;
-/** No first bytes by then: the network runs too, and the first wins. */
-const HEDGE_MILLIS = 250;
-/** No further bytes by then: the network continues from where the page stopped. */
-const STALL_MILLIS = 2_000;
-/** Chunks of 256 KiB that may be under way. */
-const CREDIT = 8;
 /** Pages remembered; the oldest is asked anew. */
 const PAGES_MAX = 64;
 /** Marks the peer's own requests, which must reach the network. */
 const DIRECT = 'x-blackhole-direct';
 
-/** @typedef {{ paths: Set<string> | null, heard: Promise<void> | null, hear: () => void }} Known */
+/** @typedef {{ paths: Set<string> | null, heard: Promise<void> | null, hear: () => void, answers: Set<Answer> }} Known */
 /** @type {Map<string, Known>} */
 const pages = new Map();
 
@@ -34,7 +30,9 @@ scope.addEventListener('message', ({ data, source }) => {
     page.paths = new Set(data.paths);
     page.hear();
   } else if (data?.blackhole === 'gone') {
-    known(id).paths = new Set();
+    const page = known(id);
+    page.paths = new Set();
+    for (const answer of page.answers) answer.workerEnded('stopped');
   }
 });
 
@@ -60,7 +58,7 @@ function known(id) {
   let page = pages.get(id);
   if (page === undefined) {
     if (pages.size >= PAGES_MAX) pages.delete(/** @type {string} */ (pages.keys().next().value));
-    page = { paths: null, heard: null, hear: () => {} };
+    page = { paths: null, heard: null, hear: () => {}, answers: new Set() };
     pages.set(id, page);
   }
   return page;
@@ -83,154 +81,17 @@ async function respond(id, page, request, path, range) {
     page.paths ??= new Set();
   }
   if (!page.paths.has(path)) return fetch(request);
-  return new Answer(client, request, path, range).race();
-}
-
-/** One request, from two sources of which the first wins. */
-class Answer {
-  /**
-   * @param {Client} client @param {Request} request @param {string} path
-   * @param {{ first: number, end: number, partial: boolean }} range
-   */
-  constructor(client, request, path, range) {
-    const { port1, port2 } = new MessageChannel();
-    this.port = port1;
-    this.request = request;
-    this.range = range;
-    this.abort = new AbortController();
-    client.postMessage({ blackhole: 'ask', path, first: range.first, end: range.end }, [port2]);
-  }
-
-  /** @returns {Promise<Response>} */
-  race() {
-    return new Promise((resolve, reject) => {
-      let decided = false;
-      /** @type {any} */
-      let head = null;
-      const plain = () =>
-        fetch(this.request, { signal: this.abort.signal }).then(
-          (response) => {
-            if (decided) return;
-            decided = true;
-            this.leave();
-            resolve(response);
-          },
-          (error) => decided || reject(error),
-        );
-      /** @type {Promise<unknown> | null} */
-      let hedge = null;
-      const timer = setTimeout(() => (hedge = plain()), HEDGE_MILLIS);
-      this.port.onmessage = ({ data }) => {
-        if (data.head) head = data.head;
-        else if (data.chunk || data.end) {
-          if (decided) return;
-          decided = true;
-          clearTimeout(timer);
-          this.abort.abort();
-          resolve(this.stream(head, data.chunk));
-        } else if (data.failed) {
-          clearTimeout(timer);
-          this.port.close();
-          hedge ??= plain();
-        }
-      };
-      this.port.postMessage({ want: CREDIT });
-    });
-  }
-
-  leave() {
-    this.port.postMessage({ cancel: true });
-    this.port.onmessage = null;
-    this.port.close();
-  }
-
-  /** @param {any} head @param {Uint8Array | undefined} chunk the first one */
-  stream(head, chunk) {
-    let at = head.first;
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
-    let stall;
-    let over = false;
-    const watch = (/** @type {ReadableStreamDefaultController} */ controller) => {
-      clearTimeout(stall);
-      stall = setTimeout(() => void takeOver(controller), STALL_MILLIS);
-    };
-    const takeOver = async (/** @type {ReadableStreamDefaultController} */ controller) => {
-      if (over) return;
-      // A consumer that does not read is not a page that does not answer.
-      if ((controller.desiredSize ?? 0) <= 0) return watch(controller);
-      over = true;
-      this.leave();
-      try {
-        for await (const bytes of await rest(this.request, at, head)) controller.enqueue(bytes);
-        controller.close();
-      } catch (error) {
-        controller.error(error);
-      }
-    };
-    const body = new ReadableStream(
-      {
-        start: (controller) => {
-          const take = (/** @type {Uint8Array} */ bytes) => {
-            at += bytes.byteLength;
-            controller.enqueue(bytes);
-          };
-          const finish = () => {
-            clearTimeout(stall);
-            over = true;
-            this.port.close();
-            controller.close();
-          };
-          if (chunk) take(chunk);
-          if (at >= head.end) return finish();
-          watch(controller);
-          this.port.onmessage = ({ data }) => {
-            if (over) return;
-            if (data.chunk) {
-              take(data.chunk);
-              watch(controller);
-            } else if (data.end) finish();
-            else if (data.failed) {
-              clearTimeout(stall);
-              void takeOver(controller);
-            }
-          };
-        },
-        pull: () => {
-          if (!over) this.port.postMessage({ want: 1 });
-        },
-        cancel: () => {
-          clearTimeout(stall);
-          over = true;
-          this.leave();
-        },
-      },
-      { highWaterMark: CREDIT },
-    );
-    /** @type {Record<string, string>} */
-    const headers = {
-      'content-type': head.type,
-      'content-length': `${head.end - head.first}`,
-      'accept-ranges': 'bytes',
-      etag: `"${head.etag}"`,
-    };
-    if (this.range.partial) headers['content-range'] = `bytes ${head.first}-${head.end - 1}/${head.size}`;
-    return new Response(body, { status: this.range.partial ? 206 : 200, headers });
-  }
-}
-
-/**
- * The bytes from `at` on by the plain network, which must be of the same whole.
- *
- * @param {Request} request @param {number} at @param {any} head
- */
-async function rest(request, at, head) {
-  const headers = new Headers({ range: `bytes=${at}-${head.end - 1}` });
-  const response = await fetch(request.url, { headers, credentials: request.credentials });
-  const total = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '');
-  if (response.status !== 206 || Number(total?.[1]) !== at || Number(total?.[2]) !== head.size) {
-    throw new TypeError('the origin has another version');
-  }
-  return /** @type {any} */ (response.body);
+  const { port1, port2 } = new MessageChannel();
+  client.postMessage({ blackhole: 'ask', path, first: range.first, end: range.end }, [port2]);
+  const network = {
+    plain: (/** @type {AbortSignal} */ signal) => fetch(request, { signal }),
+    rest: (/** @type {string} */ bytes, /** @type {AbortSignal} */ signal) =>
+      fetch(request.url, { headers: { range: bytes }, credentials: request.credentials, signal }),
+  };
+  const left = () => page.answers.delete(answer);
+  const answer = new Answer(port1, network, { signal: request.signal, partial: range.partial, left });
+  page.answers.add(answer);
+  return answer.respond();
 }
 
 /**

@@ -51,10 +51,23 @@ pub(crate) fn build() -> Result<()> {
     })?;
     step("the tab's scripts", || {
         let copied = copy_changed(&root().join("web-peer/js"), &directory())?;
+        write_service_worker()?;
         let loader_bytes = write_loader()?;
         let loader = format!("loader {:.1} KB gzipped", loader_bytes as f64 / 1024.0);
         Ok(if copied == 0 { Outcome::Already(loader) } else { Outcome::Done(loader) })
     })
+}
+
+/// The service worker is one file on the publisher's own origin, so what it shares with the page is put into it.
+fn write_service_worker() -> Result<()> {
+    const IMPORT: &str = "import { Answer } from './answers.js';\n";
+    let read = |name: &str| std::fs::read_to_string(root().join("web-peer/js").join(name));
+    let source = read("sw.js")?;
+    ensure!(source.contains(IMPORT), "web-peer/js/sw.js does not import answers.js as it did");
+    let answers = read("answers.js")?.replace("export ", "");
+    let whole = format!("{}\n{answers}", source.replace(IMPORT, ""));
+    std::fs::write(directory().join("sw.js"), whole)?;
+    Ok(())
 }
 
 /// Where the loader's source has the place for the hashes of all other files.

@@ -111,7 +111,10 @@ impl Tab {
             self.status.borrow_mut().bytes.wasted += wasted;
         }
         match &put {
-            Ok(()) => self.wake(root),
+            Ok(()) => {
+                self.taken.set(self.taken.get() + 1);
+                self.wake(root);
+            }
             Err(PutError::Disk(error)) => self.handle_disk_error(error),
             Err(_) => {}
         }

@@ -55,7 +55,12 @@ impl Asked {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
     pub(super) bytes: Bytes,
+    /// Other tabs linked.
     pub(super) peers: u32,
+    /// Other tabs heard of so far.
+    pub(super) known: u32,
+    /// Whether others can reach us: a relay holds a place for us.
+    pub(super) reachable: bool,
     pub(super) supernodes: u32,
     pub(super) site: String,
     pub(super) sequence: f64,

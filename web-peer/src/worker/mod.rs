@@ -51,6 +51,8 @@ struct Tab {
     seen: Cell<u64>,
     status: RefCell<Status>,
     swarm: Swarm,
+    /// Pieces taken into the store since the start.
+    taken: Cell<u64>,
     /// Tasks that wait for something of a blob to change.
     waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
 }
@@ -163,6 +165,7 @@ impl Tab {
             site: RefCell::default(),
             swarm,
             status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
+            taken: Cell::new(0),
             waiting: RefCell::default(),
         }
     }
@@ -227,6 +230,8 @@ impl Tab {
         }
         status.bytes.asked = meters::Asked::of(self.swarm.meters().asked);
         status.peers = u32::try_from(self.swarm.tabs()).unwrap_or(u32::MAX);
+        status.known = u32::try_from(self.swarm.known()).unwrap_or(u32::MAX);
+        status.reachable = self.swarm.is_reachable();
         status.supernodes = u32::try_from(self.swarm.supernodes()).unwrap_or(u32::MAX);
         status.stored_bytes = blobs.used_bytes() as f64;
         status.complete =

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   asker ── {want: n} ──► worker     n more chunks may be sent
-//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point
+//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point; {busy} where nothing came
+//!                                       for this asker lately, but something for others
 //!   asker ── {cancel} ──► worker
 //! ```
 //!
@@ -11,7 +12,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures::future::{Either, select};
+use futures_timer::Delay;
 use js_sys::{Object, Reflect, Uint8Array};
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
@@ -25,6 +29,8 @@ use super::config::whole;
 
 /// 256 KiB: larger chunks gain little, and this much is copied between contexts at a time.
 const CHUNK_GROUPS: u32 = 16;
+/// How often an asker that waits hears of the worker.
+const BEAT: Duration = Duration::from_millis(500);
 /// Chunks of credit an asker may hold; more would be a buffer, not a window.
 const CREDIT_MAX: u32 = 64;
 
@@ -118,10 +124,24 @@ impl Asker {
             {
                 return Err(reason);
             }
-            tab.changed(root).await;
+            self.wait(tab, root).await;
         }
         self.post("end", &JsValue::TRUE, None);
         Ok(())
+    }
+
+    /// Until something of the blob changes. An asker whose turn has not come hears that others' has.
+    async fn wait(&self, tab: &Rc<Tab>, root: BlobRoot) {
+        let changed = tab.changed(root);
+        futures::pin_mut!(changed);
+        let mut seen = tab.taken.get();
+        while let Either::Right(_) = select(&mut changed, Delay::new(BEAT)).await {
+            let taken = tab.taken.get();
+            if taken != seen && self.credit.get() > 0 {
+                self.post("busy", &JsValue::TRUE, None);
+            }
+            seen = taken;
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^53 bytes")]

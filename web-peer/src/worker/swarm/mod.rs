@@ -13,7 +13,7 @@ mod serve;
 mod streams;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -33,6 +33,9 @@ use crate::net::Network;
 use link::Link;
 pub(super) use reach::find_supernode;
 
+/// Tabs counted as known; a count for people, who do not tell a thousand from two.
+const KNOWN_MAX: usize = 1_000;
+
 /// The core and what its shell has to remember. No borrow is held while the core's wishes are carried out.
 pub(super) struct Swarm {
     peer: RefCell<Peer>,
@@ -43,6 +46,9 @@ pub(super) struct Swarm {
     http: RefCell<BTreeMap<EffectId, AbortHandle>>,
     /// Requests of the page that the core has not answered yet.
     jobs: RefCell<BTreeMap<FetchId, Job>>,
+    /// Tabs heard of, [`KNOWN_MAX`] at most.
+    known: RefCell<BTreeSet<PublicKey>>,
+    reachable: Cell<bool>,
     started: web_time::Instant,
     /// When the earliest timer fires that is running.
     armed: Cell<Option<Instant>>,
@@ -75,6 +81,8 @@ impl Swarm {
             links: RefCell::default(),
             http: RefCell::default(),
             jobs: RefCell::default(),
+            known: RefCell::default(),
+            reachable: Cell::new(false),
             started: web_time::Instant::now(),
             armed: Cell::new(None),
         }
@@ -86,6 +94,24 @@ impl Swarm {
 
     pub(super) fn meters(&self) -> shared::peer::Meters {
         self.peer.borrow().meters()
+    }
+
+    /// Other tabs heard of so far.
+    pub(super) fn known(&self) -> usize {
+        self.known.borrow().len()
+    }
+
+    /// Whether others can dial us.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.reachable.get()
+    }
+
+    /// Remembers that a tab exists.
+    fn hear_of(&self, peer: &PublicKey) {
+        let mut known = self.known.borrow_mut();
+        if known.len() < KNOWN_MAX && self.supernode.as_ref() != Some(peer) {
+            known.insert(peer.clone());
+        }
     }
 
     /// Other tabs that we are linked to.
@@ -219,7 +245,10 @@ impl Tab {
                     fetch.abort();
                 }
             }
-            Effect::Dial { peer, addresses } => self.dial(peer, addresses),
+            Effect::Dial { peer, addresses } => {
+                self.swarm.hear_of(&peer);
+                self.dial(peer, addresses);
+            }
             Effect::Disconnect { link, reason } => {
                 tracing::debug!(%link, ?reason, "closing a link");
                 self.close_link(link);

@@ -156,6 +156,7 @@ impl Tab {
                 }
                 _ => continue,
             }
+            self.swarm.reachable.set(!reachable.is_empty());
             let addresses = reachable.iter().map(Multiaddr::to_vec).collect();
             self.drive(|peer, now| peer.set_addresses(now, addresses));
         }
