@@ -121,6 +121,8 @@ export class Answer {
       this.#watch(firstBytes.patience);
     } else if (data.chunk) this.#take(data.chunk);
     else if (data.busy) {
+      // Pieces of this file come, only not yet the next one: peers bring them in any order.
+      if (data.busy === 'here') this.#heardAt = performance.now();
       const silence = performance.now() - this.#heardAt;
       if (this.#attempt === null && silence < firstBytes.patience * BUSY_PATIENCE) this.#watch(firstBytes.patience);
     } else if (data.end) this.#finish();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   asker ── {want: n} ──► worker     n more chunks may be sent
-//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point; {busy} where nothing came
-//!                                       for this asker lately, but something for others
+//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point; {busy} where no chunk
+//!                                       came lately, but pieces did: "here" or "elsewhere"
 //!   asker ── {cancel} ──► worker
 //! ```
 //!
@@ -39,6 +39,10 @@ struct Asker {
     port: MessagePort,
     credit: Rc<Cell<u32>>,
     cancelled: Rc<Cell<bool>>,
+    /// When it was told something last.
+    spoke_at: Cell<web_time::Instant>,
+    /// Pieces that the tab had taken in by then.
+    seen: Cell<u64>,
     _listener: Closure<dyn FnMut(MessageEvent)>,
 }
 
@@ -95,7 +99,8 @@ impl Asker {
             }
         });
         port.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        Self { port, credit, cancelled, _listener: listener }
+        let (spoke_at, seen) = (Cell::new(web_time::Instant::now()), Cell::new(tab.taken.get()));
+        Self { port, credit, cancelled, spoke_at, seen, _listener: listener }
     }
 
     async fn send(&self, tab: &Rc<Tab>, asset: &Asset, range: Range<u64>) -> Result<(), String> {
@@ -117,6 +122,7 @@ impl Asker {
                 next += chunk.len() as u64;
                 self.credit.set(self.credit.get() - 1);
                 self.chunk(&chunk);
+                self.spoke_at.set(web_time::Instant::now());
                 continue;
             }
             if let Some(reason) = job.failure()
@@ -130,17 +136,26 @@ impl Asker {
         Ok(())
     }
 
-    /// Until something of the blob changes. An asker whose turn has not come hears that others' has.
+    /// Until something of the blob changes. An asker that gets nothing meanwhile hears that pieces come: of this
+    /// blob, only not the next one, or for other askers.
     async fn wait(&self, tab: &Rc<Tab>, root: BlobRoot) {
         let changed = tab.changed(root);
         futures::pin_mut!(changed);
-        let mut seen = tab.taken.get();
-        while let Either::Right(_) = select(&mut changed, Delay::new(BEAT)).await {
+        loop {
+            let beat = BEAT.saturating_sub(self.spoke_at.get().elapsed());
+            let here = match select(&mut changed, Delay::new(beat)).await {
+                Either::Left(_) if self.spoke_at.get().elapsed() < BEAT => return,
+                Either::Left(_) => true,
+                Either::Right(_) => false,
+            };
             let taken = tab.taken.get();
-            if taken != seen && self.credit.get() > 0 {
-                self.post("busy", &JsValue::TRUE, None);
+            if taken != self.seen.replace(taken) && self.credit.get() > 0 {
+                self.post("busy", &if here { "here" } else { "elsewhere" }.into(), None);
             }
-            seen = taken;
+            self.spoke_at.set(web_time::Instant::now());
+            if here {
+                return;
+            }
         }
     }
 
