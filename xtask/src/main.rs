@@ -81,6 +81,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if tab::compiler::is_asked() {
+        return tab::compiler::run();
+    }
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -42,6 +42,23 @@ pub(crate) fn wasm_target() -> Result<()> {
     })
 }
 
+/// The standard library's source: the tab is built with one that is made for size.
+pub(crate) fn rust_source() -> Result<()> {
+    step("Rust's own source", || {
+        if rust_source_is_there() {
+            return Ok(Outcome::Already("installed".into()));
+        }
+        let mut add = command("rustup", &["component", "add", "rust-src"]);
+        run(&mut add).context("without it no tab can be built")?;
+        Ok(Outcome::Done("installed".into()))
+    })
+}
+
+fn rust_source_is_there() -> bool {
+    let sysroot = answer("rustc", &["--print", "sysroot"]);
+    sysroot.is_some_and(|at| Path::new(&at).join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
+}
+
 fn wasm_target_is_there() -> bool {
     let library = answer("rustc", &["--print", "target-libdir", "--target", WASM_TARGET]);
     library.is_some_and(|directory| Path::new(&directory).is_dir())
@@ -146,9 +163,11 @@ pub(crate) fn doctor() -> Result<()> {
         .filter_map(|program| wasm_bindgen_version(program))
         .find(|version| *version == bindgen);
     let wasm = wasm_target_is_there().then(|| WASM_TARGET.to_owned());
+    let source = rust_source_is_there().then(|| "rust-src".to_owned());
     let rows = [
         ("rustc", answer("rustc", &["--version"]), how_to_get("rustc")),
         ("wasm target", wasm, "`rustup target add wasm32-unknown-unknown`"),
+        ("Rust's source", source, "`rustup component add rust-src`"),
         ("wasm-bindgen", bindgen_found, how_to_get("wasm-bindgen")),
         ("C compiler", answer("cc", &["-dumpversion"]), how_to_get("cc")),
         ("node", answer("node", &["--version"]), how_to_get("node")),

@@ -1,6 +1,5 @@
 //! The handle by which the worker uses the network, and the task that drives the swarm behind it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
@@ -107,8 +106,10 @@ pub struct Network {
     commands: mpsc::Sender<Command>,
 }
 
+type DialReply = oneshot::Sender<Result<(), DialFailed>>;
+
 enum Command {
-    Dial { peer: PeerId, addresses: Vec<Multiaddr>, reply: oneshot::Sender<Result<(), DialFailed>> },
+    Dial { peer: PeerId, addresses: Vec<Multiaddr>, reply: DialReply },
     Listen { relay: Multiaddr, reply: oneshot::Sender<Result<(), ListenFailed>> },
     StopListening { relay: Multiaddr },
     Close,
@@ -176,13 +177,14 @@ impl Network {
 struct Driver {
     swarm: Swarm<Behaviour>,
     events: mpsc::Sender<Event>,
-    dials: BTreeMap<ConnectionId, oneshot::Sender<Result<(), DialFailed>>>,
+    /// As many as are under way: a handful.
+    dials: Vec<(ConnectionId, DialReply)>,
     reservations: Vec<(Multiaddr, ListenerId)>,
 }
 
 impl Driver {
     fn new(swarm: Swarm<Behaviour>, events: mpsc::Sender<Event>) -> Self {
-        Self { swarm, events, dials: BTreeMap::new(), reservations: Vec::new() }
+        Self { swarm, events, dials: Vec::new(), reservations: Vec::new() }
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
@@ -219,17 +221,12 @@ impl Driver {
         }
     }
 
-    fn dial(
-        &mut self,
-        peer: PeerId,
-        addresses: Vec<Multiaddr>,
-        reply: oneshot::Sender<Result<(), DialFailed>>,
-    ) {
+    fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: DialReply) {
         let opts = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build();
         let connection = opts.connection_id();
         match self.swarm.dial(opts) {
             Ok(()) => {
-                self.dials.insert(connection, reply);
+                self.dials.push((connection, reply));
             }
             Err(error) => {
                 let _ = reply.send(Err(explain(&error)));
@@ -249,16 +246,21 @@ impl Driver {
         Ok(())
     }
 
+    fn take_dial(&mut self, connection: ConnectionId) -> Option<DialReply> {
+        let at = self.dials.iter().position(|(known, _)| *known == connection)?;
+        Some(self.dials.swap_remove(at).1)
+    }
+
     fn handle_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { connection_id, .. } => {
-                if let Some(reply) = self.dials.remove(&connection_id) {
+                if let Some(reply) = self.take_dial(connection_id) {
                     let _ = reply.send(Ok(()));
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 tracing::debug!(%error, "dial failed");
-                if let Some(reply) = self.dials.remove(&connection_id) {
+                if let Some(reply) = self.take_dial(connection_id) {
                     let _ = reply.send(Err(explain(&error)));
                 }
             }

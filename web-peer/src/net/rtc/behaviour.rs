@@ -4,7 +4,7 @@
 //!
 //! A failed upgrade costs the stream, never the relayed connection.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
@@ -48,49 +48,40 @@ pub(super) enum Notice {
 pub struct Behaviour {
     requests: mpsc::Receiver<Request>,
     notices: mpsc::Sender<Notice>,
-    relayed: BTreeMap<PeerId, BTreeSet<ConnectionId>>,
+    /// Connections over which a direct one can be signalled, oldest first.
+    relayed: Vec<(PeerId, ConnectionId)>,
     /// Requests that wait for a relayed connection to come about, by the dial that should bring it.
-    dialing: BTreeMap<ConnectionId, Waiting>,
+    dialing: Vec<Waiting>,
     actions: VecDeque<ToSwarm<Infallible, OpenSignalling>>,
 }
 
 struct Waiting {
+    dial: ConnectionId,
     peer: PeerId,
     replies: Vec<Reply>,
 }
 
 impl Behaviour {
     pub(super) fn new(requests: mpsc::Receiver<Request>, notices: mpsc::Sender<Notice>) -> Self {
-        Self {
-            requests,
-            notices,
-            relayed: BTreeMap::new(),
-            dialing: BTreeMap::new(),
-            actions: VecDeque::new(),
-        }
+        Self { requests, notices, relayed: Vec::new(), dialing: Vec::new(), actions: VecDeque::new() }
     }
 
     fn handle_established(&mut self, event: &ConnectionEstablished<'_>) {
         if is_signalling_path(event.endpoint) {
-            self.relayed.entry(event.peer_id).or_default().insert(event.connection_id);
+            self.relayed.push((event.peer_id, event.connection_id));
         }
-        let Some(waiting) = self.dialing.remove(&event.connection_id) else { return };
+        let Some(waiting) = self.take_waiting(event.connection_id) else { return };
         for reply in waiting.replies {
             self.open(event.peer_id, event.connection_id, reply);
         }
     }
 
     fn handle_closed(&mut self, event: &ConnectionClosed<'_>) {
-        if let Some(connections) = self.relayed.get_mut(&event.peer_id) {
-            connections.remove(&event.connection_id);
-            if connections.is_empty() {
-                self.relayed.remove(&event.peer_id);
-            }
-        }
+        self.relayed.retain(|(_, connection)| *connection != event.connection_id);
     }
 
     fn handle_dial_failure(&mut self, failure: &DialFailure<'_>) {
-        let Some(waiting) = self.dialing.remove(&failure.connection_id) else { return };
+        let Some(waiting) = self.take_waiting(failure.connection_id) else { return };
         let reason = failure.error.to_string();
         for reply in waiting.replies {
             let _ = reply.send(Err(Error::RelayUnreachable(reason.clone())));
@@ -100,15 +91,20 @@ impl Behaviour {
     fn handle_request(&mut self, request: Request) {
         let Request { peer, circuit, reply } = request;
         // The newest is the least likely to be near its relay's limits.
-        if let Some(connection) = self.relayed.get(&peer).and_then(BTreeSet::last) {
+        if let Some((_, connection)) = self.relayed.iter().rfind(|(known, _)| *known == peer) {
             return self.open(peer, *connection, reply);
         }
-        if let Some(waiting) = self.dialing.values_mut().find(|waiting| waiting.peer == peer) {
+        if let Some(waiting) = self.dialing.iter_mut().find(|waiting| waiting.peer == peer) {
             return waiting.replies.push(reply);
         }
         let opts = DialOpts::peer_id(peer).addresses(vec![circuit]).condition(PeerCondition::Always).build();
-        self.dialing.insert(opts.connection_id(), Waiting { peer, replies: vec![reply] });
+        self.dialing.push(Waiting { dial: opts.connection_id(), peer, replies: vec![reply] });
         self.actions.push_back(ToSwarm::Dial { opts });
+    }
+
+    fn take_waiting(&mut self, dial: ConnectionId) -> Option<Waiting> {
+        let at = self.dialing.iter().position(|waiting| waiting.dial == dial)?;
+        Some(self.dialing.swap_remove(at))
     }
 
     fn open(&mut self, peer_id: PeerId, connection: ConnectionId, reply: Reply) {

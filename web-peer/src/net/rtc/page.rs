@@ -3,7 +3,7 @@
 //! A [`PeerConnection`] exists on the page exactly as long as its handle exists here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -33,7 +33,7 @@ pub(super) struct Page {
 
 struct PageInner {
     port: MessagePort,
-    connections: RefCell<BTreeMap<u32, Weak<Shared>>>,
+    connections: RefCell<Vec<(u32, Weak<Shared>)>>,
     next_id: Cell<u32>,
     on_message: RefCell<Option<OnMessage>>,
 }
@@ -106,7 +106,7 @@ impl Page {
         }
         let id = self.inner.next_id.replace(self.inner.next_id.get().wrapping_add(1));
         let shared = Rc::new(Shared::default());
-        connections.insert(id, Rc::downgrade(&shared));
+        connections.push((id, Rc::downgrade(&shared)));
         Ok(PeerConnection { id, page: self.clone(), shared })
     }
 }
@@ -126,7 +126,10 @@ impl PageInner {
         // Our own page sends whole numbers.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let Some(id) = field(message, "id").as_f64().map(|id| id as u32) else { return };
-        let shared = self.connections.borrow().get(&id).and_then(Weak::upgrade);
+        let connections = self.connections.borrow();
+        let shared =
+            connections.iter().find(|(known, _)| *known == id).and_then(|(_, shared)| shared.upgrade());
+        drop(connections);
         // A connection that we closed may still be spoken of.
         let Some(shared) = shared else { return };
         shared.handle_event(message);
@@ -261,7 +264,7 @@ impl PeerConnection {
 
 impl Drop for PeerConnection {
     fn drop(&mut self) {
-        self.page.inner.connections.borrow_mut().remove(&self.id);
+        self.page.inner.connections.borrow_mut().retain(|(known, _)| *known != self.id);
         self.page.inner.command("close", self.id, None);
     }
 }

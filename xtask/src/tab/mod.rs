@@ -1,5 +1,8 @@
 //! The tab, as visitors get it: the wasm with its browser module, and the scripts beside it.
 
+pub(crate) mod compiler;
+mod order;
+
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -9,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::process::{cargo, run};
 use crate::steps::{Outcome, step};
 use crate::tidy::gzip_bytes;
-use crate::tools::wasm_bindgen;
+use crate::tools::{rust_source, wasm_bindgen};
 use crate::workspace::root;
 
 /// What the gateway serves to visitors. Not `target/tab`: that is where cargo works for the profile `tab`.
@@ -21,20 +24,12 @@ pub(crate) fn directory() -> PathBuf {
 pub(crate) fn build() -> Result<()> {
     let wasm_bindgen = wasm_bindgen()?;
     let profile = "tab";
+    rust_source()?;
     step("the tab's wasm", || {
-        let target = "wasm32-unknown-unknown";
-        run(&mut cargo(&[
-            "build",
-            "--locked",
-            "-p",
-            "web-peer",
-            "--lib",
-            "--target",
-            target,
-            "--profile",
-            profile,
-        ]))?;
-        let built = cargo_target().join(target).join(profile).join("web_peer.wasm");
+        let mut build = cargo(&["build", "--locked", "-p", "web-peer", "--lib", "--profile", profile]);
+        compiler::prepare(&mut build)?;
+        run(&mut build)?;
+        let built = cargo_target().join(compiler::TARGET).join(profile).join("web_peer.wasm");
         let bound = directory().join("peer_bg.wasm");
         if modified(&bound) >= modified(&built) && bound.exists() {
             return Ok(Outcome::Already(size(&bound)?));
@@ -47,6 +42,7 @@ pub(crate) fn build() -> Result<()> {
             .arg(directory())
             .arg(&built);
         run(&mut bind)?;
+        std::fs::write(&bound, order::by_likeness(&std::fs::read(&bound)?)?)?;
         Ok(Outcome::Done(size(&bound)?))
     })?;
     step("the tab's scripts", || {
