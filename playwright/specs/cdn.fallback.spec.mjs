@@ -1,8 +1,11 @@
 // Whatever is missing or lies, the page loads in full by plain HTTP, every file as it was published.
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { brokenPictures, fetchAll, scrollThrough, startBrowser } from '../rig/browser.mjs';
-import { running, startNetwork, status, until } from '../rig/network.mjs';
+import { WITHOUT_WORKER, WITH_WORKER, running, startNetwork, status, until } from '../rig/network.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 
 const SETTLE_MS = 2_000;
@@ -17,6 +20,20 @@ after(async () => {
   await browser?.close();
   await network?.close();
 });
+
+/** In the page: its own clock, and that of every worker it starts, is so many milliseconds off. */
+function shiftClock(millis) {
+  const now = Date.now;
+  Date.now = () => now() + millis;
+  const Plain = window.Worker;
+  window.Worker = class extends Plain {
+    constructor(url, options) {
+      const script = (text) => URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+      const shift = script(`const now = Date.now; Date.now = () => now() + ${millis};`);
+      super(script(`import '${shift}'; import '${url}';`), options);
+    }
+  };
+}
 
 /** The whole site, looked at and fetched, is as published; returns what the tab says about itself. */
 async function wholeSite(prepare = async () => {}) {
@@ -87,6 +104,67 @@ test('another script has overridden fetch before us', async () => {
     const plain = window.fetch;
     window.fetch = (...request) => { window.fetchCount = (window.fetchCount ?? 0) + 1; return plain(...request); };
   }));
+});
+
+test('another script overrides fetch after us, and ours keeps out of its way when the visitor stops', async () => {
+  const { page, close } = await browser.visitor({ serviceWorkers: 'block' });
+  await page.goto(network.url);
+  await running(page);
+  await page.evaluate(() => {
+    const ours = window.fetch;
+    window.theirs = (...request) => { window.fetchCount = (window.fetchCount ?? 0) + 1; return ours(...request); };
+    window.fetch = window.theirs;
+  });
+  assert.deepEqual((await fetchAll(page)).wrong, []);
+  await page.evaluate(() => window.blackhole.stop());
+  const { fetchCount, theirs } = await page.evaluate(() => ({ fetchCount: window.fetchCount, theirs: window.fetch === window.theirs }));
+  assert.ok(fetchCount > 0 && theirs);
+  assert.deepEqual((await fetchAll(page)).wrong, []);
+  await close();
+});
+
+test('the visitor’s clock is wrong by a day, either way', async () => {
+  for (const days of [-1, 1]) {
+    const { now } = await wholeSite((page) => page.addInitScript(shiftClock, days * 86_400_000));
+    assert.equal(now.running, true, JSON.stringify(now.reasons));
+    assert.ok(now.bytes.edge > 0);
+  }
+});
+
+test('the manifest is older than one that was believed before', async () => {
+  const { now } = await wholeSite((page) => page.addInitScript((site) => {
+    localStorage.setItem(`blackhole:sequence:${site}`, '9000000000');
+  }, network.supernode.site));
+  assert.equal(now.bytes.edge + now.bytes.peers, 0);
+  assert.ok(now.reasons.some((reason) => reason.startsWith('manifest')), JSON.stringify(now.reasons));
+});
+
+test('the site has a service worker of its own', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'worker-'));
+  const own = join(directory, 'own.js');
+  writeFileSync(own, 'addEventListener("install", () => skipWaiting()); addEventListener("fetch", () => {});');
+  network.origin.addFile('/own.js', own);
+  network.retag({ attributes: WITH_WORKER });
+  try {
+    const { page, close } = await browser.visitor();
+    await page.goto(network.url);
+    await page.evaluate(async () => {
+      for (const registration of await navigator.serviceWorker.getRegistrations()) await registration.unregister();
+      await navigator.serviceWorker.register('/own.js');
+      await navigator.serviceWorker.ready;
+    });
+    await page.reload();
+    const { mode, reasons } = await running(page);
+    assert.equal(mode, 'page');
+    assert.ok(reasons.includes('other-service-worker'), JSON.stringify(reasons));
+    assert.deepEqual((await fetchAll(page)).wrong, []);
+    const controller = await page.evaluate(() => navigator.serviceWorker.controller?.scriptURL ?? '');
+    assert.match(controller, /\/own\.js$/);
+    await close();
+  } finally {
+    network.retag({ attributes: WITHOUT_WORKER });
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test('the manifest is tampered with', async () => {

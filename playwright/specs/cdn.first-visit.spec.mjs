@@ -15,18 +15,19 @@ after(async () => {
   await network?.close();
 });
 
-/** On one machine the plain network wins many races, as it should; but never all of them. */
-const VERIFIED_BYTES_MIN = 1e6;
+/** Of what the page fetches once the tab runs, so much is verified by it; the rest the plain network had first. */
+const VERIFIED_SHARE_MIN = 0.9;
 
 test('every file is as it was published, and much of it came verified from the supernode', async () => {
   const { page, errors, close } = await browser.visitor({ serviceWorkers: 'block' });
   await page.goto(network.url);
   await running(page);
-  network.origin.reset();
+  // What the browser loads by itself when it opens the page is over by then, and taken up by the tab.
+  await page.waitForLoadState('networkidle');
   const result = await fetchAll(page);
   assert.deepEqual(result.wrong, []);
   const { bytes } = await status(page);
-  assert.ok(bytes.edge > VERIFIED_BYTES_MIN, JSON.stringify(bytes));
+  assert.ok(bytes.edge + bytes.cache >= VERIFIED_SHARE_MIN * result.bytes, JSON.stringify({ bytes, result }));
   assert.deepEqual(errors, []);
   await close();
 });

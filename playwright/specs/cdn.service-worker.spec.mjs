@@ -4,6 +4,9 @@ import { after, before, test } from 'node:test';
 import { fetchAll, startBrowser } from '../rig/browser.mjs';
 import { WITH_WORKER, running, startNetwork, status } from '../rig/network.mjs';
 
+/** Of what the page fetches once the tab runs, so much is verified by it; the rest the plain network had first. */
+const VERIFIED_SHARE_MIN = 0.9;
+
 let browser;
 let network;
 before(async () => {
@@ -29,12 +32,12 @@ async function returning() {
 
 test('the worker is in charge at the second visit, and every file is as published', async () => {
   const { page, errors, close } = await returning();
+  await page.waitForLoadState('networkidle');
   const result = await fetchAll(page);
   assert.deepEqual(result.wrong, []);
   const { bytes, mode } = await status(page);
   assert.match(mode, /worker/);
-  // On one machine the plain network wins many races, as it should; but never all of them.
-  assert.ok(bytes.edge + bytes.cache + bytes.peers > 1e6, JSON.stringify(bytes));
+  assert.ok(bytes.edge + bytes.cache + bytes.peers >= VERIFIED_SHARE_MIN * result.bytes, JSON.stringify({ bytes, result }));
   assert.deepEqual(errors, []);
   await close();
 });

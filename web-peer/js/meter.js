@@ -111,7 +111,7 @@ export class Meter {
   }
 
   /** @param {any} status */
-  update({ bytes, peers }) {
+  update({ bytes, peers, known }) {
     const { text, pill } = this.#parts;
     if (!text) return;
     text.textContent = `${said(bytes.peers)} from visitors · ${said(bytes.uploaded)} given`;
@@ -119,7 +119,7 @@ export class Meter {
     this.#parts.peers.textContent = said(bytes.peers);
     this.#parts.given.textContent = said(bytes.uploaded);
     this.#parts.http.textContent = said(bytes.http);
-    this.#parts.links.textContent = `${peers}`;
+    this.#parts.links.textContent = known > peers ? `${peers} of ${known}` : `${peers}`;
   }
 
   close() {
