@@ -38,7 +38,7 @@ const direct = {
 const webtorrent = {
   name: 'webtorrent',
   // Tabs on one machine find each other by its address; a browser hides it behind mDNS names otherwise.
-  flags: ['--disable-features=WebRtcHideLocalIpsWithMdns'],
+  flags: ['--disable-features=WebRtcHideLocalIpsWithMdns,PreloadTopChromeWebUI'],
   async start({ startOrigin, startShaper, line, wanted }) {
     const [{ default: Tracker }, { default: createTorrent }] = await Promise.all([import('bittorrent-tracker/server'), import('create-torrent')]);
     const origin = await startOrigin({ root: site, mount: '/site' });

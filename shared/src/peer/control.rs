@@ -16,6 +16,8 @@ use crate::{
 
 /// How often a supernode is asked for others while too few are linked.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Links that a tab dials itself in a large swarm.
+const LINKS_DIALLED: usize = 5;
 /// Peers wanted of one answer.
 const ASK_COUNT: u32 = 8;
 
@@ -269,11 +271,19 @@ impl Peer {
         }
     }
 
+    /// Links to aim for. Small swarms link everybody to everybody; in a large one the same number again comes
+    /// from those who join later, and each dial costs the supernode two messages.
+    fn links_wanted(&self) -> usize {
+        let swarm = self.sites.values().map(|site| site.swarm).max().unwrap_or(0);
+        let wanted = self.config.limits.links_wanted;
+        if swarm as usize > self.config.limits.links_max * 2 { wanted.min(LINKS_DIALLED) } else { wanted }
+    }
+
     pub(super) fn wants_peers(&self) -> bool {
         let tabs = self.links.values().filter(|link| !link.is_supernode()).count();
         self.config.role == Role::Tab
             && self.consent.fetch
-            && tabs + self.dialling.len() < self.config.limits.links_wanted
+            && tabs + self.dialling.len() < self.links_wanted()
             && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
     }
 

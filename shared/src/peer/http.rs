@@ -30,7 +30,7 @@ const HEDGE_MIN: Duration = Duration::from_millis(300);
 /// Nor longer than this, however slow HTTP was.
 const HEDGE_MAX: Duration = Duration::from_secs(8);
 /// Nobody waits for an idle fetch: neighbours get this long before shares of infrastructure double.
-const IDLE_PATIENCE: Duration = Duration::from_secs(3);
+const IDLE_PATIENCE: Duration = Duration::from_secs(10);
 /// A neighbour that wants a stripe which falls to it says so within this, where the line has room; two
 /// announcements' time.
 const SPARE_PATIENCE: Duration = Duration::from_millis(250);
