@@ -52,6 +52,8 @@ pub(super) struct Link {
     pub(super) queue: VecDeque<Request>,
     pub(super) serving: BTreeSet<EffectId>,
     pub(super) requested_at: Option<Instant>,
+    /// Whether it was told that others are served.
+    pub(super) choked: bool,
 }
 
 impl Link {
@@ -78,6 +80,7 @@ impl Link {
             queue: VecDeque::new(),
             serving: BTreeSet::new(),
             requested_at: None,
+            choked: false,
         }
     }
 

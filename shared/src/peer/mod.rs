@@ -160,6 +160,7 @@ pub struct Peer {
     have_at: Instant,
     ask_at: Instant,
     look_at: Instant,
+    choice_at: Instant,
     addresses: Vec<Vec<u8>>,
     dialling: BTreeSet<PublicKey>,
     cut: CutList,
@@ -196,6 +197,7 @@ impl Peer {
             have_at: now,
             ask_at: now,
             look_at: now,
+            choice_at: now,
             addresses: Vec::new(),
             dialling: BTreeSet::new(),
             cut: CutList::default(),
@@ -329,6 +331,9 @@ impl Peer {
             self.settle_receipts();
             self.all_ready();
             self.http_due = true;
+        }
+        if self.choice_due().is_some() {
+            self.choose_served(now);
         }
         self.turn(now);
     }
@@ -476,7 +481,7 @@ impl Peer {
         let look = busy.then_some(self.look_at);
         let have = (!self.fresh.is_empty() || !self.coming.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);
-        [look, have, ask].into_iter().flatten().min()
+        [look, have, ask, self.choice_due()].into_iter().flatten().min()
     }
 
     // ── one turn ─────────────────────────────────────────────────────────────────────────────────────

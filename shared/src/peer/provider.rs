@@ -1,12 +1,16 @@
 //! Serving: what others ask, within consent, budget and bounds.
 
+use core::time::Duration;
+use std::collections::VecDeque;
+
 use super::{
     Done, Effect, Peer, Stream,
-    link::{MAX_QUEUED, MAX_SERVING},
+    link::{Link, MAX_QUEUED, MAX_SERVING},
 };
 use crate::{
     base::{EffectId, Instant, LinkId, RequestId},
     cdn::{
+        choke::{self, Candidate},
         messages::{self, Request},
         offences::Offence,
         part::Part,
@@ -16,6 +20,10 @@ use crate::{
 
 /// After a full queue: by then some of it has gone out.
 const BUSY_MS: u64 = 500;
+/// How often it is chosen anew who is served: long enough for a link to show what it gives back.
+const CHOICE_EVERY: Duration = Duration::from_secs(10);
+/// A link that asked within this wants to be served.
+const WANTS_FOR: Duration = Duration::from_secs(20);
 
 /// An answer under way in the shell.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ impl Peer {
             self.take_receipt(now, id, receipt);
         }
         let Some(link) = self.links.get_mut(&id) else { return };
-        let refusal = refusal.or((link.queue.len() >= MAX_QUEUED).then_some(Refusal::Busy));
+        let refusal = refusal.or((link.choked || link.queue.len() >= MAX_QUEUED).then_some(Refusal::Busy));
         if let Some(refusal) = refusal {
             self.meters.refused += 1;
             return self.end_request(id, request.request, Some(refusal));
@@ -122,6 +130,52 @@ impl Peer {
         }
     }
 
+    /// Chooses who is served where more ask than there are slots: see [`choke`].
+    pub(super) fn choose_served(&mut self, now: Instant) {
+        if now < self.choice_at {
+            return;
+        }
+        self.choice_at = now + CHOICE_EVERY;
+        // Those who wait do not ask; they are candidates for as long as they wait.
+        let wants =
+            |link: &Link| link.choked || link.requested_at.is_some_and(|at| now.since(at) < WANTS_FOR);
+        let candidates: Vec<Candidate> = self
+            .links
+            .iter_mut()
+            .filter(|(_, link)| wants(link))
+            .map(|(id, link)| Candidate { link: *id, given: core::mem::take(&mut link.given) })
+            .collect();
+        let waiting: Vec<LinkId> = candidates.iter().map(|candidate| candidate.link).collect();
+        let served = choke::choose(candidates, self.config.limits.upload_slots, &mut self.rng);
+        for id in waiting {
+            self.set_served(id, served.contains(&id));
+        }
+    }
+
+    fn set_served(&mut self, id: LinkId, served: bool) {
+        use crate::wire::cdn::{Choke, Unchoke, control::Message};
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if core::mem::replace(&mut link.choked, !served) != served {
+            return;
+        }
+        let queue = if served { VecDeque::new() } else { core::mem::take(&mut link.queue) };
+        for request in queue {
+            self.end_request(id, request.request, Some(Refusal::Busy));
+        }
+        let message = if served { Message::Unchoke(Unchoke {}) } else { Message::Choke(Choke {}) };
+        self.transmit(id, messages::control(message));
+    }
+
+    /// When that is due: never as long as there are slots for all.
+    pub(super) fn choice_due(&self) -> Option<Instant> {
+        let asked = |link: &&Link| link.choked || link.requested_at.is_some();
+        let crowded = self.links.values().filter(asked).count() > self.config.limits.upload_slots;
+        let busy = self.links.values().any(|link| {
+            link.choked || link.requested_at.is_some_and(|at| self.choice_at.since(at) < WANTS_FOR)
+        });
+        (crowded && busy).then_some(self.choice_at)
+    }
+
     /// Stops serving now: what is queued is refused, what is under way ends before its next piece.
     pub(super) fn stop_serving(&mut self) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
@@ -138,8 +192,12 @@ impl Peer {
 
     /// Serves again what was refused for want of consent or budget: those refused ask no more until told.
     pub(super) fn resume_serving(&mut self) {
-        let links: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.hello.is_some()).map(|(id, _)| *id).collect();
+        let links: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.hello.is_some() && !link.choked)
+            .map(|(id, _)| *id)
+            .collect();
         for id in links {
             let unchoke = crate::wire::cdn::control::Message::Unchoke(crate::wire::cdn::Unchoke {});
             self.transmit(id, messages::control(unchoke));

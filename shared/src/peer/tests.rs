@@ -242,3 +242,53 @@ fn only_a_configured_supernode_introduces() {
         assert!(!matches!(effect, Effect::Dial { .. }));
     }
 }
+
+#[test]
+fn where_more_ask_than_there_are_slots_one_more_than_the_slots_is_served() {
+    use crate::wire::cdn::control::Message;
+    let keypair = Keypair::from_secret([1; 32]);
+    let limits = Limits { upload_slots: 2, ..Limits::default() };
+    let http = HttpSources { edge: false, origin: false };
+    let supernodes = BTreeSet::new();
+    let config = Config { keypair, role: Role::Tab, region: 0, supernodes, http, limits };
+    let mut now = Instant::from_micros(1_000_000);
+    let mut provider = Peer::new(config, [1; 32], now);
+    provider.set_consent(now, Consent { serve: true, fetch: true });
+    provider.add_local(now, ROOT, shape(8), 0..8);
+    let hello = crate::wire::cdn::Hello { version: 1, role: 1, ..Default::default() };
+    let hello = messages::control(Message::Hello(hello));
+    let ask = |provider: &mut Peer, now, number: u64| {
+        let request = RequestId(now_millis(now) * 10 + number);
+        let frame =
+            crate::cdn::bulk::request_message(request, ROOT, Part::Groups { first: 0, count: 1 }, None);
+        provider.handle_frame(now, LinkId(number), Stream::Serve, &frame);
+    };
+    for number in 1..=6 {
+        let peer = Keypair::from_secret([10 + u8::try_from(number).unwrap(); 32]).public();
+        provider.handle_linked(now, LinkId(number), LinkAbout { peer, dialer: false, relayed: false });
+        provider.handle_frame(now, LinkId(number), Stream::Control, &hello);
+        ask(&mut provider, now, number);
+    }
+    let mut choked = BTreeSet::new();
+    for _ in 0..3 {
+        now = provider.poll_timeout().expect("more ask than there are slots").max(now);
+        provider.handle_timeout(now);
+        while let Some(effect) = provider.poll_effect() {
+            if let Effect::Transmit { link, stream: Stream::Control, frame } = effect {
+                match messages::read_control(&frame) {
+                    Ok(Some(messages::Control::Choke)) => assert!(choked.insert(link), "choked twice"),
+                    Ok(Some(messages::Control::Unchoke)) => assert!(choked.remove(&link), "was not choked"),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(choked.len(), 3, "two slots and an optimistic one for six");
+        let refused = provider.meters().refused;
+        (1..=6).for_each(|number| ask(&mut provider, now, number));
+        assert_eq!(provider.meters().refused, refused + 3);
+    }
+}
+
+fn now_millis(now: Instant) -> u64 {
+    now.as_micros() / 1000
+}
