@@ -29,3 +29,40 @@ fn one_seed_replays_a_run_to_the_last_message() {
     assert_eq!(checksum(4), checksum(4));
     assert_ne!(checksum(4), checksum(5));
 }
+
+/// A small run that finishes, breaks no rule and meets `expect`.
+fn check(scenario: Scenario, peers: u32, size: u64, expect: impl Fn(&Report)) {
+    for seed in 1..4 {
+        let mut run = scenario.prepare(Scale { peers, size, direct: false }, seed);
+        let finished = run.go();
+        let report = Report::of(&run);
+        assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
+        assert!(finished, "seed {seed}: {report:?}");
+        expect(&report);
+    }
+}
+
+#[test]
+fn a_flash_crowd_takes_its_content_from_infrastructure_about_once() {
+    check(Scenario::FlashCrowd, 10, 8_000_000, |report| {
+        assert!(report.infrastructure < 3 * 8_000_000, "{report:?}");
+        assert!(report.wasted < 8_000_000 / 2, "{report:?}");
+    });
+}
+
+#[test]
+fn lawful_tabs_finish_among_liars_and_waste_little() {
+    check(Scenario::Liars, 20, 3_000_000, |report| {
+        assert!(report.wasted * 20 < report.sources.total(), "{report:?}");
+    });
+}
+
+#[test]
+fn kills_of_tabs_and_of_the_only_supernode_cost_nobody_the_object() {
+    check(Scenario::Churn, 12, 3_000_000, |report| assert_eq!(report.seconds.len(), 12, "{report:?}"));
+}
+
+#[test]
+fn half_behind_symmetric_translators_in_a_storm_all_finish() {
+    check(Scenario::Nat, 12, 3_000_000, |report| assert_eq!(report.seconds.len(), 12, "{report:?}"));
+}
