@@ -18,6 +18,7 @@ const STYLE = `
   dt, dd { margin: 0; } dd { text-align: right; font-variant-numeric: tabular-nums; }
   .row { display: flex; gap: 8px; flex-wrap: wrap; }
   button.act { flex: 1; padding: 8px 12px; border-radius: 8px; border: 1px solid #5546b5; background: #5546b5; color: #fff; cursor: pointer; white-space: nowrap; }
+  dl + button.act { width: 100%; }
   button.quiet { background: transparent; color: #3d3190; }
   button:focus-visible { outline: 3px solid #8f7ff0; outline-offset: 2px; }
   [hidden] { display: none !important; }
@@ -114,8 +115,10 @@ export class Meter {
   update({ bytes, peers, known }) {
     const { text, pill } = this.#parts;
     if (!text) return;
-    text.textContent = `${said(bytes.peers)} from visitors · ${said(bytes.uploaded)} given`;
-    pill.setAttribute('aria-label', `Loading together: ${text.textContent}. Details and stop.`);
+    const moved = bytes.peers + bytes.uploaded > 0;
+    const told = moved ? `${said(bytes.peers)} from visitors · ${said(bytes.uploaded)} given` : `${peers} connected`;
+    text.textContent = moved ? told : 'Loading together';
+    pill.setAttribute('aria-label', `Loading together: ${told}. Details and stop.`);
     this.#parts.peers.textContent = said(bytes.peers);
     this.#parts.given.textContent = said(bytes.uploaded);
     this.#parts.http.textContent = said(bytes.http);

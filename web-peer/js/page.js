@@ -43,6 +43,8 @@ class Page {
   /** @type {Map<number, (value: any) => void>} */
   #calls = new Map();
   #next = 0;
+  /** @type {{ close: () => void } | null} */
+  #rtc = null;
   #mode = 'off';
   /** @type {Promise<void> | null} */
   #starting = null;
@@ -195,7 +197,7 @@ class Page {
     const worker = new Worker(script, { type: 'module', name: 'blackhole' });
     this.#worker = worker;
     const { port1, port2 } = new MessageChannel();
-    const served = rtc.serveRtc(port1, { localNetwork: settings.localNetwork, iceServers: settings.iceServers });
+    const served = this.#rtc = rtc.serveRtc(port1, { localNetwork: settings.localNetwork, iceServers: settings.iceServers });
     this.#undo.push(() => served.close());
 
     const key = SEQUENCE_KEY + settings.site;
@@ -256,7 +258,11 @@ class Page {
       this.#worker?.postMessage({ command: 'visible', visible: document.visibilityState === 'visible' });
     document.addEventListener('visibilitychange', tell);
     this.#undo.push(() => document.removeEventListener('visibilitychange', tell));
-    const hide = () => this.#worker?.postMessage({ command: 'visible', visible: false });
+    const hide = () => {
+      this.#worker?.postMessage({ command: 'visible', visible: false });
+      // A page with connections is not kept for a return: others hear that it has gone now, and not by silence.
+      this.#rtc?.close();
+    };
     window.addEventListener('pagehide', hide);
     this.#undo.push(() => window.removeEventListener('pagehide', hide));
 

@@ -28,7 +28,7 @@ const host = {
    * @param {string} url @param {number} first @param {number} end negative: to the end
    * @param {boolean} cached the browser's cache alone
    */
-  async open(url, first, end, cached) {
+  open(url, first, end, cached) {
     const abort = new AbortController();
     const sameOrigin = new URL(url).origin === self.location.origin;
     /** @type {Record<string, string>} */
@@ -37,22 +37,29 @@ const host = {
     /** @type {RequestInit} */
     const init = { headers, signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
     if (cached) Object.assign(init, { cache: 'only-if-cached', mode: 'same-origin' });
-    const response = await fetch(url, init).catch((error) => {
-      throw cached ? 'not-cached' : error.name === 'TypeError' ? 'unreachable' : error.name;
-    });
-    const reader = response.body?.getReader();
-    const at = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '');
-    return {
-      status: response.status,
-      first: Number(at?.[1] ?? 0),
+    /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
+    let reader;
+    const body = {
+      status: 0,
+      first: 0,
+      opened: async () => {
+        const response = await fetch(url, init).catch((error) => {
+          throw cached ? 'not-cached' : error.name === 'TypeError' ? 'unreachable' : error.name;
+        });
+        reader = response.body?.getReader();
+        body.status = response.status;
+        body.first = Number(/^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1] ?? 0);
+      },
       next: async () => {
         const read = await reader?.read().catch(() => {
           throw 'connection-lost';
         });
         return read?.value;
       },
+      /** Before the head has come, too. */
       cancel: () => abort.abort(),
     };
+    return body;
   },
 };
 

@@ -10,9 +10,9 @@ extern "C" {
     /// `worker.js` implements this.
     pub type Host;
 
-    /// Begins a GET. Resolves to a [`Body`] when the head is there; rejects with a named reason.
+    /// A GET that begins with [`Body::opened`].
     #[wasm_bindgen(method)]
-    fn open(this: &Host, url: &str, first: f64, end: f64, cached: bool) -> Promise;
+    fn open(this: &Host, url: &str, first: f64, end: f64, cached: bool) -> Body;
 
     /// Tells the page something.
     #[wasm_bindgen(method)]
@@ -32,6 +32,10 @@ extern "C" {
     /// The first byte's place in the whole, by `Content-Range`; 0 without.
     #[wasm_bindgen(method, getter)]
     pub fn first(this: &Body) -> f64;
+
+    /// Resolves when the head is there; rejects with a named reason.
+    #[wasm_bindgen(method)]
+    fn opened(this: &Body) -> Promise;
 
     #[wasm_bindgen(method)]
     fn next(this: &Body) -> Promise;
@@ -78,8 +82,10 @@ impl Host {
     ) -> Result<Transfer, HttpReason> {
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^53 bytes")]
         let (first, end) = (first as f64, end.map_or(-1.0, |end| end as f64));
-        let body = wasm_bindgen_futures::JsFuture::from(self.open(url, first, end, cached));
-        body.await.map(|body| Transfer(body.unchecked_into())).map_err(|error| name_of(&error))
+        // Whoever gives up while the head is still on its way ends the request as well.
+        let transfer = Transfer(self.open(url, first, end, cached));
+        let opened = wasm_bindgen_futures::JsFuture::from(transfer.0.opened()).await;
+        opened.map(|_| transfer).map_err(|error| name_of(&error))
     }
 
     /// The disk and its journal, or nothing where another tab leads or the browser has none.

@@ -61,7 +61,7 @@ pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<
     let addresses = described.addresses.iter().filter_map(|address| address.parse().ok());
     let mut addresses: Vec<Multiaddr> = addresses.filter(|address| is_dialable(address, secure)).collect();
     // WebSocket costs the supernode an eighth of what WebRTC does.
-    addresses.sort_by_key(|address| links::LinkKind::of_address(address));
+    addresses.sort_by_key(links::LinkKind::of_address);
     if addresses.is_empty() {
         return Err("supernode: no address that a browser can dial".to_owned());
     }
