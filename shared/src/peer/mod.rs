@@ -515,7 +515,7 @@ impl Peer {
         if self.links.len() >= self.config.limits.links_max {
             return Some(DisconnectReason::TooMany);
         }
-        // Where both dialled at once, both sides keep the link of the lower key's.
+        // Where both dialled at once, both sides keep the link that the lower key dialled.
         let other = self
             .links
             .iter()
@@ -523,7 +523,8 @@ impl Peer {
             .map(|(id, other)| (*id, other.dialer));
         let (other, other_dialer) = other?;
         let ours_is_lower = ourselves < about.peer;
-        if about.dialer == ours_is_lower && other_dialer != ours_is_lower {
+        // Who dials again has lost the link it dialled before: its page was loaded anew.
+        if about.dialer == other_dialer || about.dialer == ours_is_lower {
             self.unlink(other);
             self.effects.push_back(Effect::Disconnect { link: other, reason: DisconnectReason::Duplicate });
             return None;

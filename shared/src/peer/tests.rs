@@ -292,3 +292,20 @@ fn where_more_ask_than_there_are_slots_one_more_than_the_slots_is_served() {
 fn now_millis(now: Instant) -> u64 {
     now.as_micros() / 1000
 }
+
+#[test]
+fn who_dials_again_after_a_reload_is_linked_by_the_new_link() {
+    let (now, mut peer) = (Instant::default(), tab(1, false));
+    let about = LinkAbout { peer: tab(2, false).public_key(), dialer: false, relayed: false };
+    peer.handle_linked(now, LinkId(1), about.clone());
+    peer.handle_linked(now, LinkId(2), about);
+    let kept: Vec<LinkId> = peer.links().map(|link| link.link).collect();
+    assert_eq!(kept, [LinkId(2)]);
+    let closed: Vec<LinkId> = core::iter::from_fn(|| peer.poll_effect())
+        .filter_map(|effect| match effect {
+            Effect::Disconnect { link, reason: DisconnectReason::Duplicate } => Some(link),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closed, [LinkId(1)]);
+}
