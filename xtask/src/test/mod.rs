@@ -123,7 +123,9 @@ fn net() -> Result<Count> {
 
 fn web() -> Result<Count> {
     crate::up::prepare(crate::up::For::Tests)?;
-    node_test("playwright/specs")
+    let mut count = check("the tab's weight", crate::tidy::tab_is_within_budget);
+    count.add(node_test("playwright/specs")?);
+    Ok(count)
 }
 
 /// Each directory is one other implementation, with packages and a `test` script of its own.

@@ -9,7 +9,7 @@ mod size;
 mod source;
 mod storeys;
 
-pub(crate) use size::gzip_bytes;
+pub(crate) use size::{gzip_bytes, tab_is_within_budget};
 
 use anyhow::{Result, bail};
 
@@ -28,6 +28,17 @@ impl Findings {
     fn warn(&mut self, what: String) {
         self.warnings.push(what);
     }
+
+    /// Says what is broken, and fails where anything is.
+    fn judge(&self) -> Result<()> {
+        for broken in &self.broken {
+            println!("broken: {broken}");
+        }
+        match self.broken.len() {
+            0 => Ok(()),
+            count => bail!("{count} rules of the tree are broken"),
+        }
+    }
 }
 
 /// Checks all rules.
@@ -41,12 +52,7 @@ pub(crate) fn run() -> Result<()> {
     for warning in &findings.warnings {
         println!("warning: {warning}");
     }
-    if findings.broken.is_empty() {
-        println!("the tree keeps its rules ({} files)", files.len());
-        return Ok(());
-    }
-    for broken in &findings.broken {
-        println!("broken: {broken}");
-    }
-    bail!("{} rules of the tree are broken", findings.broken.len())
+    findings.judge()?;
+    println!("the tree keeps its rules ({} files)", files.len());
+    Ok(())
 }

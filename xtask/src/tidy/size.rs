@@ -29,9 +29,21 @@ pub(super) fn check(files: &[String], findings: &mut Findings) -> Result<()> {
             findings.warn(format!("{file}: {lines} lines, uneasy past {LINES_UNEASY}"));
         }
     }
+    check_tab(findings)
+}
+
+/// What visitors download, where it has been built.
+fn check_tab(findings: &mut Findings) -> Result<()> {
     let tab = crate::tab::directory();
     budget(&tab.join("peer_bg.wasm"), WASM_GZIP_BYTES_MAX, findings)?;
     budget(&tab.join("loader.js"), LOADER_GZIP_BYTES_MAX, findings)
+}
+
+/// The same by itself, for whoever has just built it: on a clean tree the rules are checked long before.
+pub(crate) fn tab_is_within_budget() -> Result<()> {
+    let mut findings = Findings::default();
+    check_tab(&mut findings)?;
+    findings.judge()
 }
 
 fn is_ours_to_read(file: &str) -> bool {
