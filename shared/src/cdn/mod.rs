@@ -15,5 +15,7 @@ pub mod part;
 pub mod pipeline;
 pub mod receipts;
 pub mod replica;
+pub mod report;
 pub mod spread;
+#[cfg(feature = "rendezvous")]
 pub mod tracker;

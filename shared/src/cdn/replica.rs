@@ -1,9 +1,6 @@
 //! One blob as this peer has it: what is held, what is wanted, what is under way, how rare the rest is.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     availability::Has,
@@ -47,8 +44,8 @@ pub struct Replica {
     pub asked: BTreeMap<Piece, (Instant, Vec<Asker>)>,
     /// How many linked tabs hold each group; empty for none at all.
     rarity: Vec<u16>,
-    /// Linked tabs that hold everything.
-    pub fetches: BTreeSet<u64>,
+    /// The fetches that want something of it.
+    pub fetches: Vec<u64>,
     /// Verified bytes by source.
     pub sources: SourceBytes,
 }
@@ -64,7 +61,7 @@ impl Replica {
             open: Bits::new(shape.groups()),
             asked: BTreeMap::new(),
             rarity: Vec::new(),
-            fetches: BTreeSet::new(),
+            fetches: Vec::new(),
             sources: SourceBytes::default(),
         }
     }

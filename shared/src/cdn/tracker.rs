@@ -224,24 +224,6 @@ fn remember(list: &mut VecDeque<[u8; 32]>, key: &PublicKey) {
     }
 }
 
-/// Signs a report.
-pub fn sign_report(
-    reporter: &crate::identity::Keypair,
-    accused: &PublicKey,
-    offence: wire::OffenceKind,
-    session: u64,
-) -> wire::SignedReport {
-    let report = wire::Report {
-        reporter: reporter.public().to_bytes().to_vec(),
-        accused: accused.to_bytes().to_vec(),
-        offence: offence.into(),
-        session,
-    }
-    .encode_to_vec();
-    let signature = reporter.sign(Context::Report, &report).to_vec();
-    wire::SignedReport { report, signature }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +248,7 @@ mod tests {
 
     fn accuse(tracker: &mut Tracker, reporter: u8, accused: u8) -> bool {
         let kind = wire::OffenceKind::BadPiece;
-        let report = sign_report(&key(reporter), &key(accused).public(), kind, 1);
+        let report = crate::cdn::report::sign(&key(reporter), &key(accused).public(), kind, 1);
         tracker.report(Instant::default(), &key(reporter).public(), &report)
     }
 
@@ -301,7 +283,7 @@ mod tests {
             assert!(accuse(&mut tracker, slanderer, 20), "a second report counts no more than the first");
         }
         assert!(!tracker.is_poor(Instant::default(), &key(20).public()), "outvoted by those it served");
-        let forged = sign_report(&key(4), &key(20).public(), wire::OffenceKind::BadPiece, 1);
+        let forged = crate::cdn::report::sign(&key(4), &key(20).public(), wire::OffenceKind::BadPiece, 1);
         assert!(!tracker.report(Instant::default(), &key(5).public(), &forged));
     }
 

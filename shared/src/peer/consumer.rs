@@ -111,7 +111,7 @@ impl Peer {
             return fetch;
         }
         replica.want(range.clone());
-        replica.fetches.insert(fetch.0);
+        replica.fetches.push(fetch.0);
         let order = match priority {
             Priority::Page | Priority::Deadline { .. } => (0, fetch.0),
             // Simultaneous visitors begin in different places, so that they have something to swap.
@@ -155,7 +155,7 @@ impl Peer {
         let state = self.fetches.remove(&fetch)?;
         self.queue.remove(&(state.order, fetch));
         let Some(replica) = self.replicas.get_mut(&state.root) else { return Some(state) };
-        replica.fetches.remove(&fetch.0);
+        replica.fetches.retain(|other| *other != fetch.0);
         let still: Vec<_> = replica
             .fetches
             .iter()
@@ -319,7 +319,7 @@ impl Peer {
         let session = link.hello.as_ref().map_or(0, |hello| hello.session);
         let receipt = link.account.due(false, &self.config.keypair, &link.peer, session);
         if receipt.is_some() {
-            self.meters.signed_for += self.unsigned.remove(&id).unwrap_or(0);
+            self.meters.signed_for += core::mem::take(&mut link.unsigned);
         }
         let frame = bulk::request_message(request, root, part, receipt);
         self.meters.messages_out += 1;
@@ -372,7 +372,7 @@ impl Peer {
                     link.account.verified += bytes;
                     link.given += bytes;
                     link.overdue = 0;
-                    *self.unsigned.entry(id).or_default() += bytes;
+                    link.unsigned += bytes;
                 }
                 None
             }
@@ -482,8 +482,7 @@ impl Peer {
     }
 
     fn store_refused(&mut self, root: BlobRoot) {
-        let ids: Vec<u64> =
-            self.replicas.get(&root).map(|r| r.fetches.iter().copied().collect()).unwrap_or_default();
+        let ids: Vec<u64> = self.replicas.get(&root).map(|r| r.fetches.clone()).unwrap_or_default();
         for fetch in ids.into_iter().map(FetchId) {
             self.end_fetch(fetch);
             self.events.push_back(Event::FellBack { fetch, root, reason: FallBack::StoreFull });

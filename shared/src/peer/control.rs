@@ -6,9 +6,9 @@ use super::{DisconnectReason, Effect, Event, Peer, Role};
 use crate::{
     base::{BlobRoot, Instant, LinkId},
     cdn::{
-        messages::{self, AskPeers, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES},
+        messages::{self, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_SITES},
         offences::Offence,
-        spread, tracker,
+        report, spread,
     },
     identity::PublicKey,
     wire::cdn as wire,
@@ -60,11 +60,7 @@ impl Peer {
             Control::Choke => self.set_choked(id, true),
             Control::Unchoke => self.set_choked(id, false),
             Control::Receipt(receipt) => self.take_receipt(now, id, receipt),
-            Control::Report(report) => {
-                if let Some(link) = self.links.get(&id) {
-                    self.tracker.report(now, &link.peer, &report);
-                }
-            }
+            Control::Report(report) => self.handle_report(now, id, &report),
             Control::AskPeers(ask) => self.introduce(now, id, ask),
             Control::Peers(peers) => {
                 // Anybody may call itself a supernode; only those we were configured with introduce.
@@ -185,7 +181,8 @@ impl Peer {
     fn handle_have(&mut self, now: Instant, id: LinkId, BlobHave { root, what, coming }: BlobHave) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(replica) = self.replicas.get_mut(&root) else { return link.keep_unknown(root, what) };
-        for stripe in spread::stripes_of(&coming, replica.shape) {
+        let shape = replica.shape;
+        for stripe in spread::stripes_of(&coming, shape) {
             link.claims.note(now, root, stripe);
         }
         let is_tab = link.is_tab();
@@ -198,8 +195,6 @@ impl Peer {
                 claims.keep(root, spread::stripe_of(group));
             }
         };
-        let shape = self.shapes.get(&root).copied();
-        let Some(shape) = shape else { return };
         if link.has.update(root, shape, &what, count).is_err() {
             self.offend(now, id, Offence::Malformed);
         }
@@ -211,31 +206,6 @@ impl Peer {
         }
         self.ready.insert(id);
         self.http_due = true;
-    }
-
-    /// Supernode: lists the asker, and names others.
-    fn introduce(&mut self, now: Instant, id: LinkId, ask: AskPeers) {
-        let Some(link) = self.links.get(&id).filter(|_| self.config.role == Role::Supernode) else { return };
-        let peer = link.peer.clone();
-        let region = link.hello.as_ref().map_or(0, |hello| hello.region);
-        self.tracker.enter(&peer, ask.site, region, ask.addresses);
-        for receipt in &ask.receipts {
-            let gained = self.tracker.hand_in(&peer, receipt);
-            if let Some(site) = self.sites.get_mut(&ask.site) {
-                site.delivered = site.delivered.saturating_add(gained);
-            }
-        }
-        let count = ask.count.min(MAX_PEERS);
-        let peers = self.tracker.introduce(now, &peer, &ask.site, count, &mut self.rng);
-        let answer = wire::Peers {
-            request: ask.request,
-            site: ask.site.0.to_vec(),
-            peers,
-            retry_after_ms: u64::try_from(ASK_EVERY.as_millis()).unwrap_or(0),
-            swarm: u32::try_from(self.tracker.swarm(&ask.site)).unwrap_or(u32::MAX),
-        };
-        self.meters.signalling += 2;
-        self.transmit(id, messages::control(wire::control::Message::Peers(answer)));
     }
 
     /// Tab: asks a supernode for others of each site.
@@ -295,7 +265,7 @@ impl Peer {
         if known || addresses.is_empty() || !self.wants_peers() {
             return;
         }
-        self.dialling.insert(peer.clone());
+        self.dialling.push(peer.clone());
         self.effects.push_back(Effect::Dial { peer, addresses });
     }
 
@@ -309,7 +279,7 @@ impl Peer {
         self.effects.push_back(Effect::Disconnect { link: id, reason: DisconnectReason::Offence(offence) });
         self.unlink(id);
         if offence.is_reported() && !supernode && self.config.role == Role::Tab {
-            let report = tracker::sign_report(&self.config.keypair, &peer, offence.to_wire(), session);
+            let report = report::sign(&self.config.keypair, &peer, offence.to_wire(), session);
             let supernodes: Vec<LinkId> =
                 self.links.iter().filter(|(_, link)| link.is_supernode()).map(|(id, _)| *id).collect();
             for id in supernodes {
@@ -332,10 +302,7 @@ impl Peer {
             }
         }
         self.release_link(id, &mut link);
-        self.unsigned.remove(&id);
-        if self.config.role == Role::Supernode && !self.links.values().any(|other| other.peer == link.peer) {
-            self.tracker.leave(&link.peer);
-        }
+        self.delist(&link.peer);
         self.http_due = true;
     }
 }

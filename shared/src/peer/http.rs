@@ -53,6 +53,7 @@ const LIE_PAUSE: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 struct Transfer {
+    effect: EffectId,
     source: HttpSource,
     root: BlobRoot,
     part: Part,
@@ -72,22 +73,27 @@ struct Health {
 /// Transfers under way, and how the two sources have done.
 #[derive(Debug, Default)]
 pub(super) struct Http {
-    transfers: BTreeMap<EffectId, Transfer>,
+    /// A handful at most.
+    transfers: Vec<Transfer>,
     pace: Pace,
     edge: Health,
     origin: Health,
 }
 
 impl Http {
+    fn transfer(&self, effect: EffectId) -> Option<&Transfer> {
+        self.transfers.iter().find(|transfer| transfer.effect == effect)
+    }
+
     /// Whether it was under way and had not been cancelled before.
     pub(super) fn cancel(&mut self, effect: EffectId) -> bool {
-        let transfer = self.transfers.get_mut(&effect);
+        let transfer = self.transfers.iter_mut().find(|transfer| transfer.effect == effect);
         transfer.is_some_and(|transfer| !core::mem::replace(&mut transfer.cancelled, true))
     }
 
     /// A piece came; tells from where.
     pub(super) fn received(&mut self, now: Instant, effect: EffectId, bytes: u64) -> Option<HttpSource> {
-        let transfer = self.transfers.get_mut(&effect)?;
+        let transfer = self.transfers.iter_mut().find(|transfer| transfer.effect == effect)?;
         transfer.came_at = now;
         transfer.bytes_left = transfer.bytes_left.saturating_sub(bytes);
         if !core::mem::replace(&mut transfer.begun, true) {
@@ -100,12 +106,12 @@ impl Http {
     }
 
     pub(super) fn part(&self, effect: EffectId) -> Option<Part> {
-        self.transfers.get(&effect).map(|transfer| transfer.part)
+        self.transfer(effect).map(|transfer| transfer.part)
     }
 
     /// The source of this transfer sent what does not verify.
     pub(super) fn lied(&mut self, now: Instant, effect: EffectId) {
-        if let Some(source) = self.transfers.get(&effect).map(|transfer| transfer.source) {
+        if let Some(source) = self.transfer(effect).map(|transfer| transfer.source) {
             self.health(source).not_before = now + LIE_PAUSE;
         }
     }
@@ -113,7 +119,7 @@ impl Http {
     /// What is under way, for neighbours to know.
     pub(super) fn coming(&self) -> BTreeMap<BlobRoot, Vec<GroupRange>> {
         let mut coming: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for transfer in self.transfers.values().filter(|transfer| !transfer.cancelled) {
+        for transfer in self.transfers.iter().filter(|transfer| !transfer.cancelled) {
             if let Part::Groups { first, count } = transfer.part {
                 coming.entry(transfer.root).or_default().push(GroupRange { first, count });
             }
@@ -143,7 +149,7 @@ impl Http {
     }
 
     fn has_room(&self, transfers_max: usize) -> bool {
-        let under_way: u64 = self.transfers.values().map(|transfer| transfer.bytes_left).sum();
+        let under_way: u64 = self.transfers.iter().map(|transfer| transfer.bytes_left).sum();
         self.transfers.len() < transfers_max && under_way < self.pace.ahead_bytes()
     }
 
@@ -155,7 +161,7 @@ impl Http {
     fn silent(&self, now: Instant) -> Vec<EffectId> {
         let bound = (self.patience() * 2).max(SILENCE_MIN);
         let is_silent = |transfer: &Transfer| !transfer.cancelled && now.since(transfer.came_at) >= bound;
-        self.transfers.iter().filter(|(_, transfer)| is_silent(transfer)).map(|(id, _)| *id).collect()
+        self.transfers.iter().filter(|transfer| is_silent(transfer)).map(|transfer| transfer.effect).collect()
     }
 
     fn failed(&mut self, now: Instant, source: HttpSource) {
@@ -437,6 +443,7 @@ impl Peer {
             self.coming.entry(root).or_default().push(GroupRange { first, count });
         }
         let transfer = Transfer {
+            effect,
             source,
             root,
             part,
@@ -446,7 +453,7 @@ impl Peer {
             begun: false,
             cancelled: false,
         };
-        self.http.transfers.insert(effect, transfer);
+        self.http.transfers.push(transfer);
         self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, part });
     }
 
@@ -465,7 +472,7 @@ impl Peer {
     /// Ends transfers that bring nothing: their source has a pause, the other one its turn.
     pub(super) fn check_http(&mut self, now: Instant) {
         for effect in self.http.silent(now) {
-            let Some(source) = self.http.transfers.get(&effect).map(|transfer| transfer.source) else {
+            let Some(source) = self.http.transfer(effect).map(|transfer| transfer.source) else {
                 continue;
             };
             self.http.failed(now, source);
@@ -477,7 +484,8 @@ impl Peer {
 
     /// A transfer is over.
     pub(super) fn http_done(&mut self, now: Instant, effect: EffectId, done: Done) {
-        let Some(transfer) = self.http.transfers.remove(&effect) else { return };
+        let place = self.http.transfers.iter().position(|transfer| transfer.effect == effect);
+        let Some(transfer) = place.map(|place| self.http.transfers.remove(place)) else { return };
         if done == Done::Failed {
             self.http.failed(now, transfer.source);
         }

@@ -1,10 +1,10 @@
 //! One link as the core sees it: what the remote said, what we asked of it, what it asked of us.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{LinkAbout, LinkStatus, Role};
 use crate::{
-    base::{BlobRoot, EffectId, Instant, LinkId},
+    base::{BlobRoot, Instant, LinkId},
     cdn::{
         availability::Availability,
         claims::Claims,
@@ -46,11 +46,13 @@ pub(super) struct Link {
     pub(super) retry_at: Instant,
     pub(super) false_haves: u32,
     pub(super) overdue: u32,
+    /// Bytes for which no receipt was signed yet.
+    pub(super) unsigned: u64,
     /// Bytes it gave since the last choice of whom to serve.
     pub(super) given: u64,
     // ── as provider ──
     pub(super) queue: VecDeque<Request>,
-    pub(super) serving: BTreeSet<EffectId>,
+    pub(super) serving: usize,
     pub(super) requested_at: Option<Instant>,
     /// Whether it was told that others are served.
     pub(super) choked: bool,
@@ -76,9 +78,10 @@ impl Link {
             retry_at: now,
             false_haves: 0,
             overdue: 0,
+            unsigned: 0,
             given: 0,
             queue: VecDeque::new(),
-            serving: BTreeSet::new(),
+            serving: 0,
             requested_at: None,
             choked: false,
         }

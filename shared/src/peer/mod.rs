@@ -35,6 +35,7 @@ mod event;
 mod http;
 mod link;
 mod provider;
+mod rendezvous;
 
 use core::time::Duration;
 use std::{
@@ -56,7 +57,6 @@ use crate::{
         offences::{CutList, Offence},
         pace::Pace,
         replica::Replica,
-        tracker::Tracker,
     },
     identity::PublicKey,
 };
@@ -118,6 +118,7 @@ pub(crate) struct Site {
     roots: BTreeSet<BlobRoot>,
     /// Members, as a supernode last said.
     swarm: u32,
+    #[cfg(feature = "rendezvous")]
     /// What tabs delivered to each other, by the receipts that were handed in to us.
     delivered: u64,
 }
@@ -138,7 +139,6 @@ pub struct Peer {
     sites: Sites,
     links: BTreeMap<LinkId, link::Link>,
     replicas: BTreeMap<BlobRoot, Replica>,
-    shapes: BTreeMap<BlobRoot, BlobShape>,
     fetches: BTreeMap<FetchId, consumer::Fetch>,
     /// Fetches by urgency.
     queue: BTreeSet<((u8, u64), FetchId)>,
@@ -147,8 +147,6 @@ pub struct Peer {
     http: http::Http,
     http_due: bool,
     serving: BTreeMap<EffectId, provider::Serving>,
-    /// Bytes by link for which no receipt was signed yet.
-    unsigned: BTreeMap<LinkId, u64>,
     /// Groups not announced yet.
     fresh: BTreeMap<BlobRoot, Vec<u32>>,
     /// Groups asked of infrastructure, and neighbours not told yet.
@@ -162,9 +160,10 @@ pub struct Peer {
     look_at: Instant,
     choice_at: Instant,
     addresses: Vec<Vec<u8>>,
-    dialling: BTreeSet<PublicKey>,
+    dialling: Vec<PublicKey>,
     cut: CutList,
-    tracker: Tracker,
+    #[cfg(feature = "rendezvous")]
+    tracker: crate::cdn::tracker::Tracker,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
     next_id: u64,
@@ -182,14 +181,12 @@ impl Peer {
             sites: Sites::new(),
             links: BTreeMap::new(),
             replicas: BTreeMap::new(),
-            shapes: BTreeMap::new(),
             fetches: BTreeMap::new(),
             queue: BTreeSet::new(),
             ready: BTreeSet::new(),
             http: http::Http::default(),
             http_due: false,
             serving: BTreeMap::new(),
-            unsigned: BTreeMap::new(),
             fresh: BTreeMap::new(),
             coming: BTreeMap::new(),
             swarm_pace: Pace::default(),
@@ -199,9 +196,10 @@ impl Peer {
             look_at: now,
             choice_at: now,
             addresses: Vec::new(),
-            dialling: BTreeSet::new(),
+            dialling: Vec::new(),
             cut: CutList::default(),
-            tracker: Tracker::default(),
+            #[cfg(feature = "rendezvous")]
+            tracker: crate::cdn::tracker::Tracker::default(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
             next_id: 0,
@@ -225,12 +223,6 @@ impl Peer {
         self.links.iter().map(|(id, link)| link.status(*id))
     }
 
-    /// Supernode: how many peers are listed for a site that we take part in, and how many bytes they delivered
-    /// to each other, by the receipts that they handed in.
-    pub fn swarm(&self, site: &SiteId) -> (usize, u64) {
-        (self.tracker.swarm(site), self.sites.get(site).map_or(0, |site| site.delivered))
-    }
-
     /// Whether group `group` of `root` is held.
     pub fn holds(&self, root: &BlobRoot, group: u32) -> bool {
         self.replicas.get(root).is_some_and(|replica| replica.held.get(group))
@@ -240,7 +232,7 @@ impl Peer {
 
     /// A link is up and its control stream open.
     pub fn handle_linked(&mut self, now: Instant, link: LinkId, about: LinkAbout) {
-        self.dialling.remove(&about.peer);
+        self.dialling.retain(|peer| *peer != about.peer);
         if let Some(reason) = self.objection(now, &about) {
             self.effects.push_back(Effect::Disconnect { link, reason });
             return;
@@ -260,7 +252,7 @@ impl Peer {
 
     /// A `Dial` came to nothing.
     pub fn handle_dial_failed(&mut self, _now: Instant, peer: &PublicKey) {
-        self.dialling.remove(peer);
+        self.dialling.retain(|dialled| dialled != peer);
     }
 
     /// A frame came. Untrusted.
@@ -350,7 +342,6 @@ impl Peer {
         priority: Priority,
         groups: Range<u32>,
     ) -> FetchId {
-        self.shapes.entry(root).or_insert(shape);
         let fetch = self.begin_fetch(now, root, shape, priority, groups);
         self.turn(now);
         fetch
@@ -387,7 +378,6 @@ impl Peer {
         let mut roots = BTreeSet::new();
         for asset in manifest.assets.values() {
             roots.insert(asset.root);
-            self.shapes.insert(asset.root, asset.shape);
             // A blob beyond the bound is fetched by plain HTTP.
             let _ = self.ensure_replica(asset.root, asset.shape);
         }
@@ -398,7 +388,6 @@ impl Peer {
 
     /// These groups of a blob are in the store, verified, with the hashes above them.
     pub fn add_local(&mut self, now: Instant, root: BlobRoot, shape: BlobShape, groups: Range<u32>) {
-        self.shapes.entry(root).or_insert(shape);
         if self.ensure_replica(root, shape).is_err() {
             return;
         }
@@ -476,8 +465,7 @@ impl Peer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let busy = !self.fetches.is_empty()
             || self.http.is_busy()
-            || !self.unsigned.is_empty()
-            || self.links.values().any(|link| !link.pipeline.is_empty());
+            || self.links.values().any(|link| link.unsigned > 0 || !link.pipeline.is_empty());
         let look = busy.then_some(self.look_at);
         let have = (!self.fresh.is_empty() || !self.coming.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);

@@ -74,7 +74,7 @@ impl Peer {
         loop {
             let effect = EffectId(self.new_id());
             let Some(link) = self.links.get_mut(&id) else { return };
-            if link.serving.len() >= MAX_SERVING {
+            if link.serving >= MAX_SERVING {
                 return;
             }
             let Some(Request { request, root, part, .. }) = link.queue.pop_front() else { return };
@@ -89,7 +89,7 @@ impl Peer {
                 self.end_request(id, request, Some(Refusal::OverBudget));
                 continue;
             }
-            link.serving.insert(effect);
+            link.serving += 1;
             link.account.sent += bytes;
             link.useful_at = link.requested_at.unwrap_or(link.useful_at);
             self.budget.upload_bytes = self.budget.upload_bytes.saturating_sub(bytes);
@@ -107,7 +107,7 @@ impl Peer {
         self.meters.sent += sent;
         self.budget.upload_bytes = self.budget.upload_bytes.saturating_add(bytes.saturating_sub(sent));
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.serving.remove(&effect);
+        link.serving = link.serving.saturating_sub(1);
         link.account.sent -= bytes.saturating_sub(sent);
         if sent < bytes {
             let refusal = (done == Done::Failed).then_some(Refusal::NotFound);
@@ -206,13 +206,13 @@ impl Peer {
 
     /// Signs for what is not yet signed for, on links where nothing more is under way to ride on.
     pub(super) fn settle_receipts(&mut self) {
-        let quiet = |id: &&LinkId| self.links.get(id).is_some_and(|link| link.pipeline.is_empty());
-        let quiet: Vec<LinkId> = self.unsigned.keys().filter(quiet).copied().collect();
+        let quiet = self.links.iter().filter(|(_, link)| link.unsigned > 0 && link.pipeline.is_empty());
+        let quiet: Vec<LinkId> = quiet.map(|(id, _)| *id).collect();
         for id in quiet {
             let Some(link) = self.links.get_mut(&id) else { continue };
             let session = link.hello.as_ref().map_or(0, |hello| hello.session);
             let receipt = link.account.due(true, &self.config.keypair, &link.peer, session);
-            self.meters.signed_for += self.unsigned.remove(&id).unwrap_or(0);
+            self.meters.signed_for += core::mem::take(&mut link.unsigned);
             if let Some(receipt) = receipt {
                 self.transmit(id, messages::control(crate::wire::cdn::control::Message::Receipt(receipt)));
             }

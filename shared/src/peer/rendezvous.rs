@@ -1,0 +1,84 @@
+//! What only a supernode does: it lists who takes part in which site, and introduces them to each other.
+//!
+//! Behind the feature `rendezvous`, so that visitors do not download it: a tab lists nobody.
+
+use super::Peer;
+use crate::{
+    base::{Instant, LinkId},
+    cdn::messages::AskPeers,
+    identity::PublicKey,
+    wire::cdn::SignedReport,
+};
+
+#[cfg(feature = "rendezvous")]
+mod listed {
+    use super::{AskPeers, Instant, LinkId, Peer, PublicKey, SignedReport};
+    use crate::{
+        base::SiteId,
+        cdn::messages::{self, MAX_PEERS},
+        peer::{Role, control::ASK_EVERY},
+        wire::cdn as wire,
+    };
+
+    impl Peer {
+        /// How many peers are listed for a site that we take part in, and how many bytes they delivered to each
+        /// other, by the receipts that they handed in.
+        pub fn swarm(&self, site: &SiteId) -> (usize, u64) {
+            (self.tracker.swarm(site), self.sites.get(site).map_or(0, |site| site.delivered))
+        }
+
+        /// Takes a report of one peer about another.
+        pub(in crate::peer) fn handle_report(&mut self, now: Instant, id: LinkId, report: &SignedReport) {
+            if let Some(link) = self.links.get(&id) {
+                self.tracker.report(now, &link.peer, report);
+            }
+        }
+
+        /// Lists the asker, and names others.
+        pub(in crate::peer) fn introduce(&mut self, now: Instant, id: LinkId, ask: AskPeers) {
+            let Some(link) = self.links.get(&id).filter(|_| self.config.role == Role::Supernode) else {
+                return;
+            };
+            let peer = link.peer.clone();
+            let region = link.hello.as_ref().map_or(0, |hello| hello.region);
+            self.tracker.enter(&peer, ask.site, region, ask.addresses);
+            for receipt in &ask.receipts {
+                let gained = self.tracker.hand_in(&peer, receipt);
+                if let Some(site) = self.sites.get_mut(&ask.site) {
+                    site.delivered = site.delivered.saturating_add(gained);
+                }
+            }
+            let count = ask.count.min(MAX_PEERS);
+            let peers = self.tracker.introduce(now, &peer, &ask.site, count, &mut self.rng);
+            let answer = wire::Peers {
+                request: ask.request,
+                site: ask.site.0.to_vec(),
+                peers,
+                retry_after_ms: u64::try_from(ASK_EVERY.as_millis()).unwrap_or(0),
+                swarm: u32::try_from(self.tracker.swarm(&ask.site)).unwrap_or(u32::MAX),
+            };
+            self.meters.signalling += 2;
+            self.transmit(id, messages::control(wire::control::Message::Peers(answer)));
+        }
+
+        /// Takes a peer off the lists once its last link is gone.
+        pub(in crate::peer) fn delist(&mut self, peer: &PublicKey) {
+            let gone = !self.links.values().any(|other| other.peer == *peer);
+            if self.config.role == Role::Supernode && gone {
+                self.tracker.leave(peer);
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "rendezvous"))]
+impl Peer {
+    /// Nobody reports to a tab.
+    pub(super) fn handle_report(&mut self, _: Instant, _: LinkId, _: &SignedReport) {}
+
+    /// A tab introduces nobody.
+    pub(super) fn introduce(&mut self, _: Instant, _: LinkId, _: AskPeers) {}
+
+    /// Nobody was listed.
+    pub(super) fn delist(&mut self, _: &PublicKey) {}
+}
