@@ -16,7 +16,6 @@
 //! [`super::tracker`].
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use crate::{base::Instant, identity::PublicKey, wire::cdn as wire};
 
@@ -92,29 +91,31 @@ impl Offence {
 /// Who was cut, and until when.
 #[derive(Clone, Debug, Default)]
 pub struct CutList {
-    until: BTreeMap<PublicKey, Instant>,
+    until: Vec<(PublicKey, Instant)>,
 }
 
 impl CutList {
     /// Remembers `peer`. The longer sentence holds.
     pub fn cut(&mut self, now: Instant, peer: PublicKey, offence: Offence) {
         let until = now + offence.sentence();
-        let entry = self.until.entry(peer).or_insert(until);
-        *entry = (*entry).max(until);
-        if self.until.len() > MAX_CUT_PEERS {
-            self.until.retain(|_, until| *until > now);
+        match self.until.iter_mut().find(|(other, _)| *other == peer) {
+            Some((_, longest)) => *longest = (*longest).max(until),
+            None => self.until.push((peer, until)),
         }
+        if self.until.len() > MAX_CUT_PEERS {
+            self.until.retain(|(_, until)| *until > now);
+        }
+        let ends = self.until.iter().map(|(_, until)| *until);
         if self.until.len() > MAX_CUT_PEERS
-            && let Some(soonest) =
-                self.until.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone())
+            && let Some((soonest, _)) = ends.enumerate().min_by_key(|(_, until)| *until)
         {
-            self.until.remove(&soonest);
+            self.until.swap_remove(soonest);
         }
     }
 
     /// Whether `peer` is to be left alone.
     pub fn holds(&self, now: Instant, peer: &PublicKey) -> bool {
-        self.until.get(peer).is_some_and(|until| *until > now)
+        self.until.iter().any(|(other, until)| other == peer && *until > now)
     }
 
     /// Peers remembered.

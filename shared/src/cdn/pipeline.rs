@@ -5,7 +5,6 @@
 //! not (the idea of BBR's model, Cardwell et al. 2016, applied to requests).
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use super::part::Part;
 use crate::base::{BlobRoot, Instant, RequestId};
@@ -42,7 +41,8 @@ pub struct Asked {
 /// See the module's head.
 #[derive(Clone, Debug, Default)]
 pub struct Pipeline {
-    requests: BTreeMap<RequestId, Asked>,
+    /// In the order of their ids; a few dozen.
+    requests: Vec<(RequestId, Asked)>,
     next: u64,
     in_flight: u64,
     delivered: u64,
@@ -95,7 +95,7 @@ impl Pipeline {
 
     /// A request under way.
     pub fn get(&self, request: RequestId) -> Option<&Asked> {
-        self.requests.get(&request)
+        self.place(request).map(|place| &self.requests[place].1)
     }
 
     /// All requests under way.
@@ -126,13 +126,14 @@ impl Pipeline {
             delivered_then: self.delivered,
             alone,
         };
-        self.requests.insert(request, asked);
+        self.requests.push((request, asked));
         request
     }
 
     /// Notes a piece of a request under way, and measures. The request ends with its last piece.
     pub fn piece(&mut self, now: Instant, request: RequestId, bytes: u64) {
-        let Some(asked) = self.requests.get_mut(&request) else { return };
+        let Some(place) = self.place(request) else { return };
+        let asked = &mut self.requests[place].1;
         let first = asked.left == asked.part.pieces();
         asked.left = asked.left.saturating_sub(1);
         let bytes = bytes.min(asked.bytes_left);
@@ -159,13 +160,13 @@ impl Pipeline {
 
     /// Ends a request early and returns it.
     pub fn take(&mut self, request: RequestId) -> Option<Asked> {
-        let asked = self.requests.remove(&request)?;
+        let (_, asked) = self.requests.remove(self.place(request)?);
         self.in_flight = self.in_flight.saturating_sub(asked.bytes_left);
         Some(asked)
     }
 
     /// Ends all requests early.
-    pub fn take_all(&mut self) -> BTreeMap<RequestId, Asked> {
+    pub fn take_all(&mut self) -> Vec<(RequestId, Asked)> {
         self.in_flight = 0;
         core::mem::take(&mut self.requests)
     }
@@ -177,12 +178,16 @@ impl Pipeline {
 
     /// Whether the oldest request has waited too long.
     pub fn is_overdue(&self, now: Instant) -> bool {
-        self.requests.values().next().is_some_and(|asked| now.since(asked.at) >= OVERDUE)
+        self.requests.first().is_some_and(|(_, asked)| now.since(asked.at) >= OVERDUE)
     }
 
     /// Whether something came of late.
     pub fn is_delivering(&self, now: Instant) -> bool {
         !self.requests.is_empty() && now.since(self.last_answer) < LIVELY
+    }
+
+    fn place(&self, request: RequestId) -> Option<usize> {
+        self.requests.binary_search_by_key(&request, |(request, _)| *request).ok()
     }
 
     /// Halves what was measured, after a stall.
@@ -193,6 +198,8 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// Serves requests over a path of fixed rate and round trip; returns the window at the end.

@@ -193,7 +193,7 @@ impl Peer {
                 }
                 let cancel = wire::Cancel { request: request.0 };
                 self.transmit(link, messages::control(wire::control::Message::Cancel(cancel)));
-                self.ready.insert(link);
+                self.mark_ready(link);
             }
             Asker::Http(effect) => {
                 if self.http.cancel(effect) {
@@ -343,8 +343,9 @@ impl Peer {
                 }
                 link.useful_at = now;
                 self.budget.download_bytes = self.budget.download_bytes.saturating_sub(bytes);
-                self.ready.insert(id);
-                (Asker::Link(id, request), Some(link.is_supernode()))
+                let supernode = link.is_supernode();
+                self.mark_ready(id);
+                (Asker::Link(id, request), Some(supernode))
             }
         };
         match verdict {
@@ -423,7 +424,7 @@ impl Peer {
 
     fn group_held(&mut self, now: Instant, root: BlobRoot, group: u32) {
         self.events.push_back(Event::Ready { root, group });
-        self.fresh.entry(root).or_default().push(group);
+        self.news.entry(root).or_default().groups.push(group);
         let Some(replica) = self.replicas.get(&root) else { return };
         let sources = replica.sources;
         let mut over = Vec::new();
@@ -509,7 +510,7 @@ impl Peer {
             }
         }
         self.release(&asked, Asker::Link(id, end.request));
-        self.ready.insert(id);
+        self.mark_ready(id);
         if let Some(offence) = offence {
             self.offend(now, id, offence);
         }
@@ -561,8 +562,15 @@ impl Peer {
         self.effects.push_back(Effect::Transmit { link, stream: Stream::Control, frame });
     }
 
+    /// Looks at this link at the end of the turn, in the order of the links.
+    pub(super) fn mark_ready(&mut self, link: LinkId) {
+        if let Err(place) = self.ready.binary_search(&link) {
+            self.ready.insert(place, link);
+        }
+    }
+
     pub(super) fn all_ready(&mut self) {
-        self.ready.extend(self.links.keys().copied());
+        self.ready = self.links.keys().copied().collect();
     }
 }
 

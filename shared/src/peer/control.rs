@@ -21,6 +21,15 @@ const LINKS_DIALLED: usize = 5;
 /// Peers wanted of one answer.
 const ASK_COUNT: u32 = 8;
 
+/// What there is to tell of one blob.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Groups that came.
+    pub(super) groups: Vec<u32>,
+    /// Groups that infrastructure was asked for.
+    pub(super) coming: Vec<wire::GroupRange>,
+}
+
 impl Peer {
     pub(super) fn send_hello(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
@@ -54,7 +63,7 @@ impl Peer {
                 if let Some(receipt) = receipt {
                     self.take_receipt(now, id, receipt);
                 }
-                self.ready.insert(id);
+                self.mark_ready(id);
             }
             Control::Cancel(request) => self.cancel_request(id, request),
             Control::Choke => self.set_choked(id, true),
@@ -98,17 +107,16 @@ impl Peer {
                 self.ask_peers(now, id);
             }
         }
-        self.ready.insert(id);
+        self.mark_ready(id);
         self.http_due = true;
     }
 
     fn send_all_haves(&mut self, id: LinkId) {
-        let mut coming = self.http.coming();
         let blobs: Vec<wire::BlobHave> = self
             .replicas
             .iter()
             .filter_map(|(root, replica)| {
-                let coming = coming.remove(root).unwrap_or_default();
+                let coming = self.http.coming(root);
                 (!coming.is_empty() || !replica.held.is_empty()).then(|| wire::BlobHave {
                     root: root.0.to_vec(),
                     complete: replica.held.is_full(),
@@ -134,20 +142,15 @@ impl Peer {
 
     /// Tells other tabs what has come since the last time.
     pub(super) fn announce_fresh(&mut self, now: Instant) {
-        if (self.fresh.is_empty() && self.coming.is_empty()) || now < self.have_at {
+        if self.news.is_empty() || now < self.have_at {
             return;
         }
         self.have_at = now + self.config.limits.have_interval;
-        let mut coming = core::mem::take(&mut self.coming);
-        let mut fresh = core::mem::take(&mut self.fresh);
-        for root in coming.keys() {
-            fresh.entry(*root).or_default();
-        }
-        let blobs: Vec<wire::BlobHave> = fresh
+        let news = core::mem::take(&mut self.news);
+        let blobs: Vec<wire::BlobHave> = news
             .into_iter()
-            .filter_map(|(root, groups)| {
-                let claimed = coming.remove(&root).unwrap_or_default();
-                self.have_of(root, groups).map(|have| wire::BlobHave { coming: claimed, ..have })
+            .filter_map(|(root, News { groups, coming })| {
+                self.have_of(root, groups).map(|have| wire::BlobHave { coming, ..have })
             })
             .collect();
         let tabs: Vec<LinkId> =
@@ -204,7 +207,7 @@ impl Peer {
         if let Some(link) = self.links.get_mut(&id) {
             link.choked_by_remote = choked;
         }
-        self.ready.insert(id);
+        self.mark_ready(id);
         self.http_due = true;
     }
 

@@ -8,7 +8,6 @@
 //! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`].
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, consumer};
@@ -116,15 +115,16 @@ impl Http {
         }
     }
 
-    /// What is under way, for neighbours to know.
-    pub(super) fn coming(&self) -> BTreeMap<BlobRoot, Vec<GroupRange>> {
-        let mut coming: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for transfer in self.transfers.iter().filter(|transfer| !transfer.cancelled) {
-            if let Part::Groups { first, count } = transfer.part {
-                coming.entry(transfer.root).or_default().push(GroupRange { first, count });
-            }
-        }
-        coming
+    /// What is under way of a blob, for neighbours to know.
+    pub(super) fn coming(&self, root: &BlobRoot) -> Vec<GroupRange> {
+        let under_way =
+            self.transfers.iter().filter(|transfer| transfer.root == *root && !transfer.cancelled);
+        under_way
+            .filter_map(|transfer| match transfer.part {
+                Part::Groups { first, count } => Some(GroupRange { first, count }),
+                Part::Top | Part::Page(_) => None,
+            })
+            .collect()
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -440,7 +440,7 @@ impl Peer {
                     link.claims.give_up(root, stripe);
                 }
             }
-            self.coming.entry(root).or_default().push(GroupRange { first, count });
+            self.news.entry(root).or_default().coming.push(GroupRange { first, count });
         }
         let transfer = Transfer {
             effect,

@@ -1,6 +1,6 @@
 //! One link as the core sees it: what the remote said, what we asked of it, what it asked of us.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::{LinkAbout, LinkStatus, Role};
 use crate::{
@@ -39,8 +39,7 @@ pub(super) struct Link {
     // ── as consumer ──
     pub(super) has: Availability,
     pub(super) claims: Claims,
-    unknown: BTreeMap<BlobRoot, Vec<What>>,
-    unknown_statements: usize,
+    unknown: Vec<(BlobRoot, What)>,
     pub(super) pipeline: Pipeline,
     pub(super) choked_by_remote: bool,
     pub(super) retry_at: Instant,
@@ -71,8 +70,7 @@ impl Link {
             useful_at: now,
             has: Availability::default(),
             claims: Claims::default(),
-            unknown: BTreeMap::new(),
-            unknown_statements: 0,
+            unknown: Vec::new(),
             pipeline: Pipeline::default(),
             choked_by_remote: false,
             retry_at: now,
@@ -97,16 +95,13 @@ impl Link {
 
     /// Keeps a statement about a blob whose length is not known yet.
     pub(super) fn keep_unknown(&mut self, root: BlobRoot, what: What) {
-        if self.unknown_statements < MAX_UNKNOWN {
-            self.unknown_statements += 1;
-            self.unknown.entry(root).or_default().push(what);
+        if self.unknown.len() < MAX_UNKNOWN {
+            self.unknown.push((root, what));
         }
     }
 
     pub(super) fn take_unknown(&mut self, root: &BlobRoot) -> Vec<What> {
-        let statements = self.unknown.remove(root).unwrap_or_default();
-        self.unknown_statements -= statements.len();
-        statements
+        self.unknown.extract_if(.., |(of, _)| of == root).map(|(_, what)| what).collect()
     }
 
     pub(super) fn status(&self, link: LinkId) -> LinkStatus {

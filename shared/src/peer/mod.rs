@@ -143,14 +143,12 @@ pub struct Peer {
     /// Fetches by urgency.
     queue: BTreeSet<((u8, u64), FetchId)>,
     /// Links that may have room for requests.
-    ready: BTreeSet<LinkId>,
+    ready: Vec<LinkId>,
     http: http::Http,
     http_due: bool,
     serving: BTreeMap<EffectId, provider::Serving>,
-    /// Groups not announced yet.
-    fresh: BTreeMap<BlobRoot, Vec<u32>>,
-    /// Groups asked of infrastructure, and neighbours not told yet.
-    coming: BTreeMap<BlobRoot, Vec<crate::wire::cdn::GroupRange>>,
+    /// What neighbours were not told yet.
+    news: BTreeMap<BlobRoot, control::News>,
     /// What all neighbours together deliver.
     swarm_pace: Pace,
     /// When a neighbour delivered something last.
@@ -183,12 +181,11 @@ impl Peer {
             replicas: BTreeMap::new(),
             fetches: BTreeMap::new(),
             queue: BTreeSet::new(),
-            ready: BTreeSet::new(),
+            ready: Vec::new(),
             http: http::Http::default(),
             http_due: false,
             serving: BTreeMap::new(),
-            fresh: BTreeMap::new(),
-            coming: BTreeMap::new(),
+            news: BTreeMap::new(),
             swarm_pace: Pace::default(),
             swarm_came_at: now,
             have_at: now,
@@ -395,7 +392,7 @@ impl Peer {
         for group in groups.start..groups.end.min(shape.groups()) {
             if replica.held.set(group) {
                 replica.open.clear(group);
-                self.fresh.entry(root).or_default().push(group);
+                self.news.entry(root).or_default().groups.push(group);
             }
         }
         self.turn(now);
@@ -404,7 +401,7 @@ impl Peer {
     /// The store dropped a blob: it is no longer offered.
     pub fn forget(&mut self, now: Instant, root: BlobRoot) {
         let Some(shape) = self.replicas.remove(&root).map(|replica| replica.shape) else { return };
-        self.fresh.remove(&root);
+        self.news.remove(&root);
         let _ = self.ensure_replica(root, shape);
         let gone = crate::wire::cdn::BlobHave { root: root.0.to_vec(), gone: true, ..Default::default() };
         let have = crate::wire::cdn::Have { blobs: vec![gone], receipt: None };
@@ -467,7 +464,7 @@ impl Peer {
             || self.http.is_busy()
             || self.links.values().any(|link| link.unsigned > 0 || !link.pipeline.is_empty());
         let look = busy.then_some(self.look_at);
-        let have = (!self.fresh.is_empty() || !self.coming.is_empty()).then_some(self.have_at);
+        let have = (!self.news.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);
         [look, have, ask, self.choice_due()].into_iter().flatten().min()
     }
@@ -476,8 +473,10 @@ impl Peer {
 
     /// After every input: neighbours first, then HTTP, then what others should know.
     fn turn(&mut self, now: Instant) {
-        while let Some(id) = self.ready.pop_first() {
-            self.fill_link(now, id);
+        while !self.ready.is_empty() {
+            for id in core::mem::take(&mut self.ready) {
+                self.fill_link(now, id);
+            }
         }
         if core::mem::take(&mut self.http_due) {
             self.fill_http(now);
