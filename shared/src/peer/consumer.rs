@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     Effect, Event, FallBack, FetchId, Peer, Priority, Received, Source, Stream, Verdict, effect::HttpSource,
-    link::Link,
+    endgame, link::Link,
 };
 use crate::{
     base::{BlobRoot, Instant, LinkId},
@@ -30,14 +30,6 @@ pub(super) const MAX_REPLICAS: usize = 200_000;
 const RUN_GROUPS: u32 = 8;
 /// What plays within this is fetched in order; what plays later, rarest first.
 const PLAYED_SOON: Duration = Duration::from_secs(4);
-/// Pieces looked at when there is nothing left to ask but what others were asked for.
-const ENDGAME_SCAN: usize = 128;
-/// In an idle fetch, so few are left that asking twice costs little.
-const ENDGAME_PIECES: u32 = 32;
-/// A piece is asked of nobody else before this, whatever is known of the links: asking twice costs both.
-const ENDGAME_PATIENCE: Duration = Duration::from_millis(200);
-/// Peers asked for the same piece at the end.
-const ENDGAME_ASKERS: usize = 2;
 /// After a `Busy` without a time.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause a peer can ask for: it is then idle, and may be replaced.
@@ -255,52 +247,6 @@ impl Peer {
             }
         }
         self.choose_endgame(now, id).map(|(root, group)| (root, Part::Groups { first: group, count: 1 }))
-    }
-
-    /// A piece that somebody slower was asked for, where little else is left.
-    fn choose_endgame(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, u32)> {
-        let link = self.links.get(&id)?;
-        let ours = link.pipeline.backlog();
-        for (_, fetch) in self.queue.iter().take(ENDGAME_SCAN) {
-            let Some(fetch) = self.fetches.get(fetch) else { continue };
-            if !fetch.is_urgent() && fetch.missing > ENDGAME_PIECES {
-                continue;
-            }
-            let Some(replica) = self.replicas.get(&fetch.root) else { continue };
-            let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
-            let first = Piece::Group(fetch.range.start);
-            for (piece, (at, askers)) in replica.asked.range(first..).take(ENDGAME_SCAN) {
-                let Piece::Group(group) = *piece else { continue };
-                let asked_here =
-                    askers.iter().any(|asker| matches!(asker, Asker::Link(link, _) if *link == id));
-                if !asked_here
-                    && askers.len() < ENDGAME_ASKERS
-                    && has.group(group)
-                    && replica.can_judge(group)
-                    && askers.iter().all(|asker| now.since(*at) > self.patience_with(now, *asker, ours))
-                {
-                    return Some((fetch.root, group));
-                }
-            }
-        }
-        None
-    }
-
-    /// How long after a piece was asked of somebody it is worth asking another, who would need `ours` for it.
-    fn patience_with(&self, now: Instant, asker: Asker, ours: Duration) -> Duration {
-        let theirs = match asker {
-            Asker::Http(_) => self.http.patience(),
-            Asker::Link(link, _) => {
-                let Some(link) = self.links.get(&link) else { return Duration::ZERO };
-                // Who delivers what was asked before it will come to this too.
-                if link.pipeline.is_delivering(now) {
-                    link.pipeline.backlog() * 4
-                } else {
-                    link.pipeline.backlog()
-                }
-            }
-        };
-        (theirs + ours) * 2 + ENDGAME_PATIENCE
     }
 
     /// Sends one request.
@@ -613,7 +559,9 @@ pub(super) fn ready_part(now: Instant, replica: &Replica, run: Range<u32>, id: L
             None => return Some(Part::Page(replica.shape.page_of(run.start))),
             // A link answers in order: behind its hashes, groups can be judged when they come.
             Some((_, askers)) if askers.iter().any(|a| matches!(a, Asker::Link(link, _) if *link == id)) => {}
-            Some((at, askers)) if now.since(*at) > HASH_PATIENCE && askers.len() < ENDGAME_ASKERS => {
+            Some((at, askers))
+                if now.since(*at) > HASH_PATIENCE && askers.len() < endgame::ENDGAME_ASKERS =>
+            {
                 return Some(match piece {
                     Piece::Top => Part::Top,
                     _ => Part::Page(replica.shape.page_of(run.start)),

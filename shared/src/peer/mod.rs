@@ -31,6 +31,7 @@ mod config;
 mod consumer;
 mod control;
 mod effect;
+mod endgame;
 mod event;
 mod http;
 mod link;

@@ -26,7 +26,7 @@ impl Tab {
         part: Part,
     ) {
         let (handle, registration) = AbortHandle::new_pair();
-        self.swarm.http.borrow_mut().insert(effect, handle);
+        self.swarm.http.borrow_mut().push((effect, handle));
         self.announce_blob(root, shape);
         let tab = self.clone();
         wasm_bindgen_futures::spawn_local(async move {
@@ -39,7 +39,7 @@ impl Tab {
                 }
                 Err(futures::future::Aborted) => Done::Cancelled,
             };
-            tab.swarm.http.borrow_mut().remove(&effect);
+            tab.swarm.http.borrow_mut().retain(|(of, _)| *of != effect);
             tab.done(effect, done);
         });
     }

@@ -13,7 +13,7 @@ mod serve;
 mod streams;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -43,11 +43,11 @@ pub(super) struct Swarm {
     supernode: Option<PublicKey>,
     links: RefCell<BTreeMap<LinkId, Link>>,
     /// HTTP fetches under way.
-    http: RefCell<BTreeMap<EffectId, AbortHandle>>,
+    http: RefCell<Vec<(EffectId, AbortHandle)>>,
     /// Requests of the page that the core has not answered yet.
-    jobs: RefCell<BTreeMap<FetchId, Job>>,
+    jobs: RefCell<Vec<(FetchId, Job)>>,
     /// Tabs heard of, [`KNOWN_MAX`] at most.
-    known: RefCell<BTreeSet<PublicKey>>,
+    known: RefCell<Vec<PublicKey>>,
     reachable: Cell<bool>,
     started: web_time::Instant,
     /// When the earliest timer fires that is running.
@@ -106,11 +106,18 @@ impl Swarm {
         self.reachable.get()
     }
 
+    /// The request of the page that this fetch is for; it is answered now.
+    fn take_job(&self, fetch: FetchId) -> Option<Job> {
+        let mut jobs = self.jobs.borrow_mut();
+        let place = jobs.iter().position(|(of, _)| *of == fetch)?;
+        Some(jobs.swap_remove(place).1)
+    }
+
     /// Remembers that a tab exists.
     fn hear_of(&self, peer: &PublicKey) {
         let mut known = self.known.borrow_mut();
-        if known.len() < KNOWN_MAX && self.supernode.as_ref() != Some(peer) {
-            known.insert(peer.clone());
+        if known.len() < KNOWN_MAX && self.supernode.as_ref() != Some(peer) && !known.contains(peer) {
+            known.push(peer.clone());
         }
     }
 
@@ -166,7 +173,7 @@ impl Tab {
             peer.fetch(now, root, shape, priority, groups)
         };
         job.set_fetch(fetch);
-        self.swarm.jobs.borrow_mut().insert(fetch, job.clone());
+        self.swarm.jobs.borrow_mut().push((fetch, job.clone()));
         self.drive(|_, _| ());
         job
     }
@@ -241,7 +248,7 @@ impl Tab {
                 self.fetch_http(effect, source, root, shape, part);
             }
             Effect::CancelHttp { effect } => {
-                if let Some(fetch) = self.swarm.http.borrow().get(&effect) {
+                if let Some((_, fetch)) = self.swarm.http.borrow().iter().find(|(of, _)| *of == effect) {
                     fetch.abort();
                 }
             }
@@ -260,11 +267,11 @@ impl Tab {
         match event {
             Event::Ready { root, .. } => self.wake(root),
             Event::Completed { fetch, root, .. } | Event::Cancelled { fetch, root } => {
-                self.swarm.jobs.borrow_mut().remove(&fetch);
+                self.swarm.take_job(fetch);
                 self.wake(root);
             }
             Event::FellBack { fetch, root, reason } => {
-                if let Some(job) = self.swarm.jobs.borrow_mut().remove(&fetch) {
+                if let Some(job) = self.swarm.take_job(fetch) {
                     job.fail(reason.to_string());
                 }
                 self.wake(root);
