@@ -4,12 +4,18 @@
 //! Shared by the fuzzer and by the ordinary test that replays `corpus/`. Where a signature would stop every
 //! mutation at the door, the target signs the mutated bytes itself, so that the parser behind it is reached.
 
+#[path = "swarm.rs"]
+mod swarm;
+
 use prost::Message as _;
 use shared::{
     base::{BlobRoot, UnixSeconds},
     cdn::{
         blob::{BlobHashes, BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_BYTES},
+        bulk::{Answer, AnswerReader, read_open},
         manifest::{MAX_ASSETS, Manifest, Pin, SitePath},
+        messages::{self, Control, MAX_ADDRESSES, MAX_HANDED_IN, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES, What},
+        part::Piece,
     },
     coordination::{Advert, AdvertRegistry, RegistryLimits},
     identity::{Context, Delegation, Keypair, PublicKey},
@@ -31,6 +37,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("hash_pages", hash_pages),
     ("advert", advert),
     ("advert_contents", advert_contents),
+    ("cdn_control", cdn_control),
+    ("cdn_request", cdn_request),
+    ("cdn_answers", cdn_answers),
+    ("cdn_peer", swarm::peer),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -137,4 +147,79 @@ fn advert_contents(data: &[u8]) {
         assert_eq!(advert.node, key().public(), "only its node can have signed it");
         advert.is_current(NOW);
     }
+}
+
+/// Any frame of a control stream, the first included.
+fn cdn_control(data: &[u8]) {
+    let _ = read_open(data);
+    let Ok(Some(control)) = messages::read_control(data) else { return };
+    assert!(data.len() <= MAX_FRAME_BYTES, "a frame over its bound was read");
+    match control {
+        Control::Hello(hello) => assert!(hello.sites.len() <= MAX_SITES),
+        Control::Have(blobs, _) => {
+            assert!(blobs.len() <= MAX_HAVE_BLOBS);
+            for blob in blobs {
+                assert!(blob.coming.len() <= messages::MAX_HAVE_RANGES);
+                if let What::Added(ranges) = blob.what {
+                    assert!(ranges.len() <= messages::MAX_HAVE_RANGES);
+                }
+            }
+        }
+        Control::AskPeers(ask) => {
+            assert!(ask.count <= MAX_PEERS && ask.receipts.len() <= MAX_HANDED_IN);
+            assert!(lawful(&ask.addresses));
+        }
+        Control::Peers(peers) => {
+            assert!(peers.peers.len() <= MAX_PEERS);
+            assert!(peers.peers.iter().all(|(_, addresses)| lawful(addresses)));
+        }
+        Control::Cancel(_)
+        | Control::Choke
+        | Control::Unchoke
+        | Control::Receipt(_)
+        | Control::Report(_)
+        | Control::Refuse => {}
+    }
+}
+
+fn lawful(addresses: &[Vec<u8>]) -> bool {
+    addresses.len() <= MAX_ADDRESSES
+        && addresses.iter().all(|address| address.len() <= messages::MAX_ADDRESS_BYTES)
+}
+
+/// Any frame of the two bulk streams.
+fn cdn_request(data: &[u8]) {
+    if let Ok(request) = messages::read_request(data) {
+        let shape = BlobShape::new(3 * PAGE_BYTES + 1).expect("a lawful size");
+        assert!(!request.part.fits(shape) || request.part.bytes(shape) <= 64 * GROUP_BYTES);
+    }
+    if let Ok(end) = messages::read_end(data) {
+        let again = messages::end(end.request, Some(end.refusal), end.retry_after_ms);
+        assert_eq!(messages::read_end(&again), Ok(end), "reading and writing agree");
+    }
+}
+
+/// The first byte says how the rest is cut into deliveries; a stream reads the same however it is cut.
+fn cdn_answers(data: &[u8]) {
+    let Some((cut, stream)) = data.split_first() else { return };
+    let read = |size: usize| {
+        let (mut reader, mut answers) = (AnswerReader::default(), Vec::new());
+        for delivery in stream.chunks(size) {
+            reader.handle_bytes(delivery);
+            loop {
+                match reader.poll_answer() {
+                    Ok(Some(answer)) => {
+                        if let Answer::Piece { payload, .. } = &answer {
+                            assert!(payload.len() as u64 <= Piece::MAX_BYTES, "a piece over its bound");
+                        }
+                        answers.push(answer);
+                    }
+                    Ok(None) => break,
+                    Err(offence) => return (answers, Err(offence)),
+                }
+            }
+        }
+        (answers, Ok(reader.is_between_answers()))
+    };
+    assert_eq!(read(usize::from(*cut) + 1), read(stream.len().max(1)), "how it was cut changes nothing");
 }

@@ -5,14 +5,19 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 use shared::{
-    base::UnixSeconds,
+    base::{RequestId, UnixSeconds},
     cdn::{
         blob::HashTree,
+        bulk::{StreamKind, open_frame, piece_frame},
         manifest::{Asset, Manifest},
+        messages,
+        part::Piece,
+        receipts::Receipt,
+        tracker::sign_report,
     },
     coordination::Advert,
     identity::{Delegation, Keypair},
-    wire::{cdn, coordination, write_frame},
+    wire::{Refusal, cdn, coordination, write_frame},
 };
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -64,7 +69,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     }
     .sign(&publisher);
     let advert_contents = coordination::SignedAdvert::decode(advert.as_slice()).unwrap().advert;
-    vec![
+    let mut seeds = vec![
         ("frames", frames),
         ("keys", publisher.public().to_string().into_bytes()),
         ("keys", publisher.public().to_peer_id().to_string().into_bytes()),
@@ -78,5 +83,83 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("hash_pages", [&[1, 2, 0][..], b"x"].concat()),
         ("advert", advert),
         ("advert_contents", advert_contents),
-    ]
+    ];
+    seeds.extend(swarm(&publisher, &delegate));
+    seeds
+}
+
+/// A lawful example of each message of the swarm protocol, and some scripts for a peer.
+fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
+    use cdn::{bulk_request::Part as Wire, control::Message};
+    let receipt = || Receipt::sign(theirs, &ours.public(), 7, 1 << 20);
+    let range = cdn::GroupRange { first: 3, count: 8 };
+    let have = |what: cdn::BlobHave| cdn::BlobHave { root: vec![1; 32], ..what };
+    let blobs = vec![
+        have(cdn::BlobHave { complete: true, ..Default::default() }),
+        have(cdn::BlobHave { bitfield: vec![0xff, 3], coming: vec![range], ..Default::default() }),
+        have(cdn::BlobHave { added: vec![range], ..Default::default() }),
+        have(cdn::BlobHave { gone: true, ..Default::default() }),
+    ];
+    let site = cdn::SiteState { site: vec![2; 32], sequence: 5, complete: true };
+    let addresses = vec![vec![4, 127, 0, 0, 1, 6, 0x1f, 0x90]];
+    let peer = theirs.public().to_bytes().to_vec();
+    let control = [
+        Message::Hello(cdn::Hello { version: 1, role: 1, region: 150, sites: vec![site], session: 7 }),
+        Message::Have(cdn::Have { blobs, receipt: Some(receipt()) }),
+        Message::Cancel(cdn::Cancel { request: 9 }),
+        Message::Choke(cdn::Choke {}),
+        Message::Unchoke(cdn::Unchoke {}),
+        Message::Receipt(receipt()),
+        Message::Report(sign_report(theirs, &ours.public(), cdn::OffenceKind::BadPiece, 7)),
+        Message::AskPeers(cdn::AskPeers {
+            request: 1,
+            site: vec![2; 32],
+            count: 8,
+            addresses: addresses.clone(),
+            receipts: vec![receipt()],
+        }),
+        Message::Peers(cdn::Peers {
+            request: 1,
+            site: vec![2; 32],
+            peers: vec![cdn::PeerEntry { peer, addresses, region: 150, role: 1 }],
+            retry_after_ms: 5_000,
+            swarm: 2,
+        }),
+        Message::Refuse(cdn::Refuse { request: 1, refusal: 1, retry_after_ms: 500 }),
+    ];
+    let mut seeds: Vec<_> =
+        control.into_iter().map(|message| ("cdn_control", messages::control(message))).collect();
+    for kind in [StreamKind::Control, StreamKind::Bulk] {
+        seeds.push(("cdn_control", open_frame(kind)[1..].to_vec()));
+    }
+    for part in [Wire::Groups(range), Wire::Page(1), Wire::Top(true)] {
+        let request =
+            cdn::BulkRequest { request: 4, root: vec![1; 32], part: Some(part), receipt: Some(receipt()) };
+        seeds.push(("cdn_request", request.encode_to_vec()));
+    }
+    let end = messages::end(RequestId(4), Some(Refusal::Busy), 500);
+    seeds.push(("cdn_request", end.clone()));
+    let mut answers = vec![11];
+    for (piece, payload) in [(Piece::Group(3), &b"hello"[..]), (Piece::Page(0), &[8; 64]), (Piece::Top, b"")]
+    {
+        answers.extend(piece_frame(RequestId(4), piece, payload.len()));
+        answers.extend_from_slice(payload);
+    }
+    write_frame(&end, &mut answers);
+    seeds.push(("cdn_answers", answers));
+    // Steps of `swarm.rs`, most of them of a few bytes: link, Hello, Have, fetch, answers, time.
+    let link = [9, 0, 2, 1];
+    let hello = [9, 3, 0, 0, 0, 1, 0, 1, 5, 0, 7];
+    let have_all = [9, 4, 0, 0, 1, 1, 2, 0, 0, 0, 1, 0];
+    let fetch = [9, 12, 0, 30, 2, 0];
+    let answer = [9, 9, 0, 7, 0, 0, 9];
+    let (look, http) = ([9, 15, 3], [9, 10, 0, 7, 0, 0, 9]);
+    let hold = [9, 14, 1, 2, 0, 30];
+    let request = [9, 7, 0, 2, 0, 8, 1, 4, 2];
+    let served = [9, 11, 0, 2];
+    let fetching = [&[7][..], &link, &hello, &have_all, &fetch, &answer, &answer, &look, &http, &http, &look];
+    let serving = [&[0][..], &link, &hello, &hold, &look, &request, &served, &request, &served];
+    seeds.push(("cdn_peer", fetching.concat()));
+    seeds.push(("cdn_peer", serving.concat()));
+    seeds
 }
