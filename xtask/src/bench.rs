@@ -26,6 +26,20 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
             run(bench.arg(program).args(arguments))
         }
-        other => bail!("there is no bench named {other}; there is: cdn, sessions"),
+        "fallback" | "kills" | "stay" => in_browsers(name, arguments),
+        "liars" => {
+            // Malicious tabs are js-libp2p, in a browser.
+            npm_packages("playwright/interop/webrtc")?;
+            in_browsers(name, arguments)
+        }
+        other => {
+            bail!("there is no bench named {other}; there is: cdn, fallback, kills, liars, sessions, stay")
+        }
     }
+}
+
+/// One of `playwright/bench`, which exits with what it thinks of its figures.
+fn in_browsers(name: &str, arguments: &[String]) -> Result<()> {
+    prepare(For::Tests)?;
+    run(command("node", &[&format!("playwright/bench/{name}.mjs")]).args(arguments))
 }

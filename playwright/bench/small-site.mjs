@@ -1,0 +1,42 @@
+// A site of a few megabytes, for benches that load it many times: pictures in the page, files in two stages.
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { site } from '../rig/browser.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const IN_PAGE = ['/photographs/dusk.jpg', '/photographs/grid-1.jpg', '/photographs/grid-2.jpg'];
+const FIRST = ['/photographs/still-1.jpg', '/photographs/grid-3.jpg', '/photographs/grid-4.jpg', '/fonts/inter-latin.woff2', '/flags/br.svg'];
+const SECOND = [
+  '/earth/day.jpg', '/earth/topology.png', '/engine/sql-wasm-browser.wasm', '/photographs/still-2.jpg',
+  '/photographs/grid-5.jpg', '/photographs/trail.jpg', '/fonts/fraunces-latin.woff2', '/flags/kz.svg', '/flags/sa.svg',
+];
+const MORE = [
+  '/photographs/desk.jpg', '/photographs/slope.jpg', '/photographs/telephone.jpg', '/photographs/still-3.jpg',
+  '/photographs/still-4.jpg', '/earth/water.png', '/earth/blue-marble.jpg', '/fonts/inter-latin-ext.woff2',
+];
+
+/** Writes the site into a directory of its own, with `more` in its second stage; says what it consists of. */
+export function smallSite({ more = false } = {}) {
+  const second = more ? [...SECOND, ...MORE] : SECOND;
+  const directory = mkdtempSync(join(tmpdir(), 'small-site-'));
+  const { assets } = JSON.parse(readFileSync(join(site, 'assets.json')));
+  const known = (path) => assets.find((asset) => asset.path === path) ?? (() => { throw new Error(`the site has no ${path}`); })();
+  for (const path of [...IN_PAGE, ...FIRST, ...second]) {
+    mkdirSync(join(directory, dirname(path)), { recursive: true });
+    copyFileSync(join(site, path), join(directory, path));
+  }
+  const sizeOf = (paths) => paths.reduce((sum, path) => sum + known(path).bytes, 0);
+  const pictures = IN_PAGE.map((path) => `<img src="${path.slice(1)}" alt="">`).join('\n');
+  writeFileSync(join(directory, 'index.html'), readFileSync(join(here, 'visit/index.html'), 'utf8').replace('<!-- pictures -->', pictures));
+  copyFileSync(join(here, 'visit/visit.js'), join(directory, 'visit.js'));
+  writeFileSync(join(directory, 'stages.json'), JSON.stringify({ first: FIRST.map(known), second: second.map(known) }));
+  return {
+    directory,
+    files: FIRST.length + second.length,
+    bytes: sizeOf([...IN_PAGE, ...FIRST, ...second]),
+    secondBytes: sizeOf(second),
+    close: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
