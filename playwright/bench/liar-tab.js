@@ -74,16 +74,29 @@ async function lie({ kind, supernode, edge, site, sequence, blobs }) {
   const victims = new Map();
   const account = (connection) => {
     const key = connection.remotePeer.toString();
-    if (!victims.has(key)) victims.set(key, { links: 0, asked: 0, lies: 0, firstLieAt: null, closedAt: null, afterGrace: 0 });
+    const known = victims.get(key);
+    if (known) known.connection = () => connection;
+    else victims.set(key, { connection: () => connection, links: 0, asked: 0, lies: 0, firstLieAt: null, closedAt: null, afterGrace: 0, stillLinked: null });
     return victims.get(key);
   };
   node.addEventListener('connection:close', ({ detail }) => {
     const victim = victims.get(detail.remotePeer.toString());
     if (victim && detail.limits === undefined) victim.closedAt = performance.now();
   });
+  /** A while after the lie that should have it cut: whether the victim still takes a stream. */
+  const probe = async (victim, connection) => {
+    await pause(GRACE_MS);
+    const stream = await connection.newStream(PROTOCOL, { signal: AbortSignal.timeout(GRACE_MS) }).catch(() => null);
+    // Over a connection that the other side has left, a stream can be opened and nothing comes of it; a victim that
+    // still listens ends a stream that begins with no message.
+    if (stream) await send(stream, framed(Uint8Array.of(0x0a, 0x7f))).catch(() => {});
+    const answered = stream && await Promise.race([new Reader(stream).frame().then(() => true, () => true), pause(GRACE_MS).then(() => false)]);
+    victim.stillLinked = Boolean(answered) && victim.closedAt === null;
+  };
   /** Counts a lie. False where the victim should have cut us and we are waiting whether it does. */
   const mayLie = (victim, bound) => {
     const now = performance.now();
+    if (victim.lies + 1 === bound) void probe(victim, victim.connection());
     victim.firstLieAt ??= victim.lies + 1 >= bound ? now : null;
     if (victim.lies >= bound && now - victim.firstLieAt < GRACE_MS) return false;
     if (victim.lies >= bound) victim.afterGrace += 1;
@@ -173,6 +186,8 @@ async function lie({ kind, supernode, edge, site, sequence, blobs }) {
         await send(stream, framed(say.haveAll(blobs.map(({ root }) => Uint8Array.from(root)))));
         await onControl[kind]?.(stream, victim);
         while (await reader.frame());
+        // Whoever ends the control stream has ended the link, whenever its last packet comes.
+        victim.closedAt ??= performance.now();
       } else {
         for (let frame = await reader.frame(); frame; frame = await reader.frame()) {
           // A request at a time would be too polite for a liar.
@@ -181,9 +196,10 @@ async function lie({ kind, supernode, edge, site, sequence, blobs }) {
       }
     } catch {
       // The victim has gone, or has had enough.
+      if (fields(opened).get(1)?.[0] === CONTROL) victim.closedAt ??= performance.now();
     }
   });
-  window.liar = () => ({ kind, peer: node.peerId.toString(), victims: Object.fromEntries([...victims]) });
+  window.liar = () => ({ kind, peer: node.peerId.toString(), victims: Object.fromEntries([...victims].map(([key, { connection, ...victim }]) => [key, victim])) });
 }
 
 /** Asks each neighbour for groups of each blob it claims, and compares them with what was published. */

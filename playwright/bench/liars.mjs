@@ -34,8 +34,8 @@ const ARRIVE_WITHIN_MS = 2_000;
 /** Between the two stages of a visit, for tabs to link to each other and to liars. */
 const PAUSE_MS = 5_000;
 const PATIENCE_MS = 90_000;
-/** After the last load, for cuts that are still to come: three requests overdue take fifteen seconds. */
-const SETTLE_MS = 3_000;
+/** After the last load, for malicious tabs to find out who has cut them. */
+const SETTLE_MS = 7_000;
 const WASTE_MAX = 0.05;
 const SLOWER_MAX = 1.5;
 const INSPECTED_GROUPS = 4;
@@ -167,7 +167,8 @@ function judge(run, clean, small) {
   const pairs = accounts.flatMap(({ victims }) => Object.values(victims));
   const lied = pairs.filter(({ lies }) => lies > 0);
   const due = pairs.filter(({ lies }) => bound !== null && lies >= bound);
-  const uncut = due.filter(({ closedAt, afterGrace }) => closedAt === null || afterGrace > 0);
+  // Cut: it no longer asks, and takes no stream on the link, whether or not the malicious tab has noticed yet.
+  const uncut = due.filter(({ afterGrace, stillLinked }) => afterGrace > 0 || stillLinked !== false);
   const again = due.filter(({ links }) => links > 1);
   console.log(`${kind.padEnd(14)}${cell(`${run.whole.filter(Boolean).length}/${VISITORS}`, 7)}${cell(`${(run.doneMs / 1000).toFixed(1)} s`, 9)}${cell(slower.toFixed(2), 7)}${cell(`${(waste * 100).toFixed(2)} %`, 9)}`
     + `${cell(`${pairs.filter(({ links }) => links > 0).length}`, 7)}${cell(`${lied.length}`, 7)}${cell(`${due.length - uncut.length}/${due.length}`, 8)}${cell(`${(sum('peers') / 1e6).toFixed(1)} MB`, 10)}`);
