@@ -20,7 +20,7 @@ use shared::{
         offences::Offence,
         part::{Part, Piece},
         receipts::Receipt,
-        tracker::sign_report,
+        report,
     },
     identity::{Keypair, PublicKey},
     peer::{
@@ -297,7 +297,7 @@ impl World {
             7 => {
                 let kind = wire::OffenceKind::try_from(i32::from(input.byte() % 11)).unwrap_or_default();
                 let session = u64::from(input.number());
-                Message::Report(sign_report(&keys()[who], &keys()[other].public(), kind, session))
+                Message::Report(report::sign(&keys()[who], &keys()[other].public(), kind, session))
             }
             8 => Message::AskPeers(wire::AskPeers {
                 request: u64::from(input.number()),

@@ -13,7 +13,7 @@ use shared::{
         messages,
         part::Piece,
         receipts::Receipt,
-        tracker::sign_report,
+        report,
     },
     coordination::Advert,
     identity::{Delegation, Keypair},
@@ -110,7 +110,7 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         Message::Choke(cdn::Choke {}),
         Message::Unchoke(cdn::Unchoke {}),
         Message::Receipt(receipt()),
-        Message::Report(sign_report(theirs, &ours.public(), cdn::OffenceKind::BadPiece, 7)),
+        Message::Report(report::sign(theirs, &ours.public(), cdn::OffenceKind::BadPiece, 7)),
         Message::AskPeers(cdn::AskPeers {
             request: 1,
             site: vec![2; 32],
