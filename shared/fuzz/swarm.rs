@@ -478,7 +478,7 @@ impl World {
     fn obey(&mut self, effect: Effect) {
         match effect {
             Effect::Transmit { frame, .. } => {
-                assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound")
+                assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound");
             }
             Effect::Request { link, request, root, part, frame, .. } => {
                 assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound");
