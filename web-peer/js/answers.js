@@ -16,13 +16,13 @@
 /** Chunks of 256 KiB that may be under way; a consumer that pauses is never sent more. */
 const CREDIT = 4;
 /** A worker that lives says `head` within this; when it was busy lately, within a multiple of what it took. */
-const HEAD_MILLIS = { min: 250, max: 1_000 };
+const HEAD_MILLIS = { min: 1_000, max: 3_000 };
 /** The same for bytes. The worker changes a silent source for another within two seconds, and needs some more. */
 const BYTES_MILLIS = { min: 3_000, max: 15_000 };
 /** So many times what it took lately. */
 const PATIENCE = 4;
 /** A worker that says it is busy with other bytes is waited for this much longer, and no more. */
-const BUSY_PATIENCE = 4;
+const BUSY_PATIENCE = 10;
 
 /** What answers took lately: each new one counts a quarter. */
 class Lately {

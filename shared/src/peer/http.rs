@@ -41,8 +41,9 @@ const BEHIND: Duration = Duration::from_secs(1);
 const SMALL_GROUPS: u32 = 2;
 /// Stripes looked at in one choice.
 const STRIPES_SCANNED: usize = 128;
-/// A transfer without a byte for this long, and for several times what first bytes took lately, is dead.
-const SILENCE_MIN: Duration = Duration::from_secs(2);
+/// A source without a byte for this long, on any transfer, and for several times what first bytes took lately, is
+/// dead; where others flow, a slow one is only waiting its turn.
+const SILENCE_MIN: Duration = Duration::from_secs(4);
 /// A source that failed is asked again after this, doubled with each failure in a row.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
@@ -67,6 +68,7 @@ struct Transfer {
 struct Health {
     failures: u32,
     not_before: Instant,
+    came_at: Instant,
 }
 
 /// Transfers under way, and how the two sources have done.
@@ -100,7 +102,8 @@ impl Http {
         }
         self.pace.came(now, bytes);
         let source = transfer.source;
-        self.health(source).failures = 0;
+        let health = self.health(source);
+        (health.failures, health.came_at) = (0, now);
         Some(source)
     }
 
@@ -160,7 +163,13 @@ impl Http {
 
     fn silent(&self, now: Instant) -> Vec<EffectId> {
         let bound = (self.patience() * 2).max(SILENCE_MIN);
-        let is_silent = |transfer: &Transfer| !transfer.cancelled && now.since(transfer.came_at) >= bound;
+        let is_silent = |transfer: &Transfer| {
+            let heard = match transfer.source {
+                HttpSource::Edge => self.edge.came_at,
+                HttpSource::Origin => self.origin.came_at,
+            };
+            !transfer.cancelled && now.since(transfer.came_at.max(heard)) >= bound
+        };
         self.transfers.iter().filter(|transfer| is_silent(transfer)).map(|transfer| transfer.effect).collect()
     }
 
