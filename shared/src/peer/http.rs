@@ -285,7 +285,9 @@ impl Peer {
             return None;
         }
         let swarm = if urgent { 0 } else { self.swarm_of(&fetch.root) };
+        let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
+        let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
         let (mut spare, mut theirs) = (None, None);
         for first in self.stripes_in_order(&fetch.root, range, replica, neighbours.is_empty()) {
             let stripe = spread::stripe_of(first);
@@ -296,8 +298,6 @@ impl Peer {
             } else if neighbours.is_empty() && urgent || replica.shape.groups() <= SMALL_GROUPS {
                 Turn::Ours
             } else {
-                let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
-                let patience = if urgent { 0.0 } else { idle_spans };
                 if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
                     Turn::Ours
                 } else {
