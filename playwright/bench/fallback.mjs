@@ -5,12 +5,13 @@
 //   node playwright/bench/fallback.mjs [--loads 30] [--only alone,wasm-blocked] [--mbit 20] [--delay 80]
 //
 // A load counts only where its condition held: alone, the tab must have run and the edge have delivered.
+import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pictures, startBrowser } from '../rig/browser.mjs';
 import { WITHOUT_WORKER } from '../rig/network.mjs';
-import { Supernode } from '../rig/supernode.mjs';
+import { Supernode, tag, tagScript } from '../rig/supernode.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
 import { argument, cell, conclude, pause, quantile, within } from './measure.mjs';
@@ -64,7 +65,7 @@ async function startPlace(small, { supernode = false } = {}) {
 }
 
 /** The tag of a supernode that is not there. */
-const deadTag = (port) => `<script defer crossorigin src="http://localhost:${port}/blackhole/tab/loader.js" data-publisher="${'0'.repeat(64)}" ${WITHOUT_WORKER}></script>`;
+const deadTag = (port) => tag({ loader: `http://localhost:${port}/blackhole/tab/loader.js`, publisher: '0'.repeat(64), attributes: WITHOUT_WORKER });
 
 const said = (reason) => ({ tab }) => (tab?.reasons.some((one) => one.includes(reason)) ? null : `the tab does not say ${reason}: ${JSON.stringify(tab)}`);
 const noTab = ({ tab }) => (tab?.running ? 'a tab runs' : null);
@@ -133,7 +134,7 @@ const conditions = [
     name: 'wasm-blocked',
     async start(small) {
       const place = await startPlace(small, { supernode: true });
-      const policy = `default-src 'self'; script-src 'self' blob: ${place.edge}; worker-src blob:; connect-src 'self' ${place.edge}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:`;
+      const policy = `default-src 'self'; script-src 'self' blob: 'sha256-${createHash('sha256').update(tagScript).digest('base64')}'; worker-src blob:; connect-src 'self' ${place.edge}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:`;
       place.origin.setHeader('content-security-policy', policy);
       return place;
     },

@@ -8,7 +8,7 @@ export async function startDoor(edge) {
   const counts = { methods: {}, blobBytes: 0 };
   const server = createServer((asked, answer) => {
     counts.methods[asked.method] = (counts.methods[asked.method] ?? 0) + 1;
-    const isBlob = asked.url.startsWith('/blackhole/v1/blobs/') && !asked.url.includes('/hashes/');
+    const isBlob = asked.url.startsWith('/blackhole/v1/blobs/');
     const onward = request({ hostname, port, method: asked.method, path: asked.url, headers: asked.headers }, (got) => {
       answer.writeHead(got.statusCode, got.headers);
       got.on('data', (chunk) => { if (isBlob) counts.blobBytes += chunk.length; });

@@ -1,6 +1,6 @@
 // A supernode as an operator runs it: the binary, a configuration, a data directory of its own.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +12,15 @@ const READY_WAIT_MS = 30_000;
 const STOP_WAIT_MS = 10_000;
 /** What it said last, for the report of a failed test. */
 const LINES_KEPT = 200;
+
+/** The line that every tag consists of; a page's policy may name its hash. */
+export const tagScript = readFileSync(join(root, 'web-peer/js/tag.js'), 'utf8').trimEnd();
+
+/** What a publisher pastes. @param {{loader: string, publisher: string, site?: string, attributes?: string}} options */
+export function tag({ loader, publisher, site, attributes = '' }) {
+  const name = site === undefined ? '' : `data-site="${site}"`;
+  return `<script data-loader="${loader}" data-publisher="${publisher}" ${name} ${attributes}>${tagScript}</script>`;
+}
 
 /** The parts of a running network that a test may want to end, restart or look into. */
 export class Supernode {
@@ -119,6 +128,6 @@ ${this.extra}`);
    * @param {{edge?: string, attributes?: string}} options
    */
   tag({ edge = this.edge, attributes = 'data-consent="on" data-local-network data-sw="/sw.js"' } = {}) {
-    return `<script defer crossorigin src="${edge}/blackhole/tab/loader.js" data-publisher="${this.publisher}" data-site="${this.site}" ${attributes}></script>`;
+    return tag({ loader: `${edge}/blackhole/tab/loader.js`, publisher: this.publisher, site: this.site, attributes });
   }
 }

@@ -1,13 +1,17 @@
 // Whatever is missing or lies, the page loads in full by plain HTTP, every file as it was published.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { brokenPictures, fetchAll, scrollThrough, startBrowser } from '../rig/browser.mjs';
+import { brokenPictures, fetchAll, scrollThrough, site, startBrowser } from '../rig/browser.mjs';
 import { WITHOUT_WORKER, WITH_WORKER, running, startNetwork, status, until } from '../rig/network.mjs';
+import { tag, tagScript } from '../rig/supernode.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 
+const tagHash = `sha256-${createHash('sha256').update(tagScript).digest('base64')}`;
 const SETTLE_MS = 2_000;
 
 let browser;
@@ -78,7 +82,7 @@ test('the supernode dies in mid-transfer', async () => {
 
 test('wasm is blocked by the site’s own policy', async () => {
   const { edge } = network.supernode;
-  network.origin.setHeader('content-security-policy', `default-src 'self'; script-src 'self' ${edge}; connect-src 'self' ${edge}; style-src 'self'; img-src 'self' data: blob:`);
+  network.origin.setHeader('content-security-policy', `default-src 'self'; script-src 'self' blob: '${tagHash}'; connect-src 'self' ${edge}; style-src 'self'; img-src 'self' data: blob:`);
   try {
     const { now } = await wholeSite();
     assert.equal(now.running, false);
@@ -178,7 +182,7 @@ test('the manifest is tampered with', async () => {
 });
 
 test('the supernode’s tab files are not those the publisher pinned', async () => {
-  const { now } = await wholeSite((page) => page.route('**/blackhole/tab/page.js', async (route) => {
+  const { now } = await wholeSite((page) => page.route('**/blackhole/tab/page.js?*', async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, body: `window.stolen = true;\n${await response.text()}` });
   }));
@@ -188,7 +192,6 @@ test('the supernode’s tab files are not those the publisher pinned', async () 
 test('a body that is altered on its way is fetched elsewhere', async () => {
   let altered = 0;
   await wholeSite((page) => page.route('**/blackhole/v1/blobs/**', async (route) => {
-    if (route.request().url().includes('/hashes/')) return route.continue();
     const response = await route.fetch();
     const body = Buffer.from(await response.body());
     if (body.length > 0) { body[body.length - 1] ^= 1; altered += 1; }
@@ -197,12 +200,32 @@ test('a body that is altered on its way is fetched elsewhere', async () => {
   assert.ok(altered > 0, 'nothing was fetched from the edge, so nothing was tried');
 });
 
-test('the publisher’s page without a supernode at all', async () => {
-  const plain = await startOrigin({ root: (await import('../rig/browser.mjs')).site });
-  plain.setTag('<script defer src="http://localhost:9/blackhole/tab/loader.js" data-publisher="did:key:none"></script>');
+/** The whole site on a page whose supernode is at `port`. */
+async function siteOf(port) {
+  const plain = await startOrigin({ root: site });
+  plain.setTag(tag({ loader: `http://localhost:${port}/blackhole/tab/loader.js`, publisher: 'did:key:none' }));
   const { page, close } = await browser.visitor();
-  await page.goto(plain.url);
-  assert.deepEqual((await fetchAll(page)).wrong, []);
-  await close();
-  await plain.close();
+  try {
+    // Its load event comes, too.
+    await page.goto(plain.url);
+    assert.deepEqual((await fetchAll(page)).wrong, []);
+  } finally {
+    await close();
+    await plain.close();
+  }
+}
+
+test('the publisher’s page without a supernode at all', () => siteOf(9));
+
+test('a supernode that takes connections and never answers does not hold up the page', async () => {
+  const sockets = new Set();
+  const silent = createServer((socket) => sockets.add(socket.resume().on('error', () => {})));
+  await new Promise((done) => silent.listen(0, '127.0.0.1', done));
+  try {
+    await siteOf(silent.address().port);
+    assert.ok(sockets.size > 0, 'nobody asked it, so nothing was tried');
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  }
 });

@@ -55,7 +55,7 @@ test('nothing of ours is on the critical path', async () => {
   page.once('load', () => { loadedAfter = asked.length; });
   await page.goto(network.url);
   await running(page);
-  const early = asked.slice(0, loadedAfter).filter((url) => url.includes('/blackhole/') && !url.endsWith('/loader.js'));
+  const early = asked.slice(0, loadedAfter).filter((url) => url.includes('/blackhole/'));
   assert.deepEqual(early, []);
   await close();
 });

@@ -125,7 +125,7 @@ struct World {
     links: Vec<(LinkId, usize)>,
     requests: Vec<(LinkId, RequestId, BlobRoot, Part)>,
     serves: Vec<(EffectId, u64)>,
-    transfers: Vec<(EffectId, BlobRoot, Part)>,
+    transfers: Vec<(EffectId, BlobRoot, Run)>,
     dials: Vec<PublicKey>,
     fetches: BTreeMap<FetchId, usize>,
     ready: BTreeSet<(BlobRoot, u32)>,
@@ -382,7 +382,7 @@ impl World {
             return;
         }
         let at = usize::from(input.byte()) % self.transfers.len();
-        let (effect, root, part) = self.transfers[at];
+        let (effect, root, run) = self.transfers[at];
         match input.byte() % 8 {
             0 => {
                 self.transfers.swap_remove(at);
@@ -397,7 +397,8 @@ impl World {
                 self.peer.handle_done(self.now, effect, Done::HttpFinished);
             }
             _ => {
-                let piece = match part {
+                let parts: Vec<Part> = run.parts().collect();
+                let piece = match parts[usize::from(input.byte()) % parts.len()] {
                     Part::Top => Piece::Top,
                     Part::Page(page) => Piece::Page(page),
                     Part::Groups { first, count } => Piece::Group(first + input.number() % count.max(1)),
@@ -495,9 +496,9 @@ impl World {
                 let under_way: u64 = self.serves.iter().map(|(_, bytes)| bytes).sum();
                 self.sent = self.peer.meters().sent + under_way;
             }
-            Effect::FetchHttp { effect, root, part, .. } => {
-                assert!(part.bytes(shape(root)) > 0, "a transfer of nothing");
-                self.transfers.push((effect, root, part));
+            Effect::FetchHttp { effect, root, run, .. } => {
+                assert!(run.parts().all(|part| part.bytes(shape(root)) > 0), "a transfer of nothing");
+                self.transfers.push((effect, root, run));
             }
             Effect::Dial { peer, addresses } => {
                 assert_eq!(self.role, Role::Tab, "a supernode is not introduced to tabs");

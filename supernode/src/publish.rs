@@ -22,7 +22,7 @@ use runtime::{DataDir, unix_now};
 use shared::identity::{Delegation, PublicKey};
 use url::Url;
 
-use crate::script_tag::{ScriptTag, integrity};
+use crate::script_tag::{ScriptTag, loader_integrity, policy_source};
 
 /// Publish a directory into nodes, or let a node publish an origin.
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         None => {
             let loader = hand_to(&arguments.to, directory, &statement, total).with_context(not_published)?;
-            (arguments.to.first(), loader.as_deref().map(integrity))
+            (arguments.to.first(), loader.as_deref().map(loader_integrity))
         }
     };
     eprintln!("Published {} as {} of {}.", directory.display(), statement.site, statement.key.public());
@@ -82,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ScriptTag { edge, publisher: &publisher, site: &statement.site, integrity, min_delegation: None };
     eprintln!("Paste this into the site's pages:\n");
     println!("{tag}");
+    explain_policy();
     Ok(())
 }
 
@@ -152,7 +153,15 @@ fn delegate_to(statement: &Statement, origin: &Url, delegate: &PublicKey, file: 
     };
     eprintln!("Paste this into the site's pages, with the address of the node's edge:\n");
     println!("{tag}");
+    explain_policy();
     Ok(())
+}
+
+fn explain_policy() {
+    let source = policy_source();
+    eprintln!(
+        "\nA Content-Security-Policy that forbids inline scripts must name this one in script-src: '{source}'"
+    );
 }
 
 fn bar(total: u64) -> anyhow::Result<ProgressBar> {

@@ -1,8 +1,11 @@
 // @ts-check
 /**
- * The script a publisher pastes. It decides, after the page has loaded, whether this visit takes part
- * at all, and only then fetches the rest; each file is refused unless it is byte for byte what this
- * loader was built with, so whoever serves the files cannot alter them.
+ * What the publisher's tag fetches once the page has loaded. It decides whether this visit takes part at
+ * all, and only then fetches the rest; each file is refused unless it is byte for byte what this loader
+ * was built with, so whoever serves the files cannot alter them.
+ *
+ * The tag is the one line of `tag.js`, pasted into the page: it asks by `fetch`, which no load event waits
+ * for, however silent the supernode is. A tag with `src` works too, and makes the load event wait for us.
  *
  * Promises: never throws to the page, never blocks it, and where anything is missing the site works as
  * if this script were not there; `blackhole.status().reasons` says by name what was missing.
@@ -17,13 +20,19 @@
   const CONSENT_KEY = 'blackhole:consent';
   /** How long an idle moment is waited for on a busy page. */
   const IDLE_MILLIS_MAX = 3_000;
+  /** A page that has loaded nothing for this long has its line free for us. */
+  const QUIET_MILLIS = 200;
+  /** Some pages are never quiet. */
+  const QUIET_MILLIS_MAX = 3_000;
   /** The smallest module there is: magic and version. */
   const EMPTY_WASM = Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0);
 
-  const tag = /** @type {HTMLScriptElement | null} */ (document.currentScript);
+  // A script that was fetched and imported is nobody's current script.
+  const tag = /** @type {HTMLScriptElement | null} */ (document.currentScript ?? document.querySelector('script[data-loader]'));
   if (tag === null || 'blackhole' in window) return;
   const data = tag.dataset;
-  const base = tag.src.slice(0, tag.src.lastIndexOf('/') + 1);
+  const src = data.loader ?? tag.src;
+  const base = src.slice(0, src.lastIndexOf('/') + 1);
   const settings = {
     edge: base.replace(/\/blackhole\/tab\/$/, ''),
     publisher: data.publisher ?? '',
@@ -75,13 +84,24 @@
     },
   };
 
+  /** @type {Map<string, Promise<Response>>} asked for before they are needed */
+  const early = new Map();
+
   /** @param {string} name @returns {Promise<Response>} */
-  const file = async (name) => {
+  const ask = async (name) => {
     const integrity = FILES[name];
     if (integrity === undefined) throw new Error(`not-built: ${name}`);
-    const response = await fetch(base + name, { integrity, mode: 'cors', credentials: 'omit', priority: 'low' });
+    const version = encodeURIComponent(integrity.replace('sha256-', ''));
+    const response = await fetch(`${base}${name}?v=${version}`, { integrity, mode: 'cors', credentials: 'omit', priority: 'low' });
     if (!response.ok) throw new Error(`http-${response.status}: ${name}`);
     return response;
+  };
+
+  /** @param {string} name */
+  const file = (name) => {
+    const asked = early.get(name) ?? ask(name);
+    early.delete(name);
+    return asked;
   };
 
   /** A verified script under an address that workers and `import` accept from a foreign origin. */
@@ -124,6 +144,15 @@
     try {
       const found = await obstacle();
       if (found !== null) return note(found);
+      // All at once: what is asked for one after the other costs a round trip each.
+      if (consent.get() === 'on') {
+        for (const name of Object.keys(FILES)) {
+          const asked = ask(name);
+          // Whoever needs it hears of it.
+          asked.catch(() => {});
+          early.set(name, asked);
+        }
+      }
       const { open } = await module('page.js');
       page = await open({ settings, consent, reasons, note, emit, file, scriptUrl, module });
     } catch (error) {
@@ -169,14 +198,33 @@
     },
   };
   Object.defineProperty(window, 'blackhole', { value: Object.freeze(api) });
+  emit('ready');
 
   // The visitor may have stopped in another window of the site.
   window.addEventListener('storage', ({ key, newValue }) => {
     if (key === CONSENT_KEY && newValue === 'off') page?.stop();
   });
   if (consent.get() === 'off') return note('consent-off');
+  const whenQuiet = () => {
+    /** @type {ReturnType<typeof setTimeout>} */
+    let timer;
+    const over = () => {
+      loads.disconnect();
+      clearTimeout(timer);
+      clearTimeout(limit);
+      void begin();
+    };
+    const wait = () => {
+      clearTimeout(timer);
+      timer = setTimeout(over, QUIET_MILLIS);
+    };
+    const limit = setTimeout(over, QUIET_MILLIS_MAX);
+    const loads = new PerformanceObserver(wait);
+    loads.observe({ type: 'resource' });
+    wait();
+  };
   const whenIdle = () =>
-    'requestIdleCallback' in window ? requestIdleCallback(begin, { timeout: IDLE_MILLIS_MAX }) : setTimeout(begin, 200);
+    'requestIdleCallback' in window ? requestIdleCallback(whenQuiet, { timeout: IDLE_MILLIS_MAX }) : whenQuiet();
   // Under our service worker the files are in the browser's cache and the page's own requests can profit.
   if (navigator.serviceWorker?.controller && consent.get() === 'on') void begin();
   else if (document.readyState === 'complete') whenIdle();

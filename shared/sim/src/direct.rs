@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use shared::{
     base::{BlobRoot, EffectId, Instant, LinkId},
-    cdn::{blob::BlobShape, offences::Offence, part::Part},
+    cdn::{
+        blob::BlobShape,
+        offences::Offence,
+        part::{Hashes, Run},
+    },
     identity::PublicKey,
     peer::{Done, Effect, Event, FallBack, FetchId, HttpSource, LinkAbout, Received, SourceBytes, Stream},
 };
@@ -20,7 +24,7 @@ struct Fetching {
     root: BlobRoot,
     shape: BlobShape,
     /// Parts still to ask for: the hashes first, so that the payload can be judged as it comes.
-    parts: VecDeque<Part>,
+    runs: VecDeque<Run>,
     effect: EffectId,
 }
 
@@ -40,7 +44,7 @@ pub fn make() -> Make {
 
 impl Direct {
     fn ask(&mut self, mut fetching: Fetching) {
-        let Some(part) = fetching.parts.pop_front() else {
+        let Some(run) = fetching.runs.pop_front() else {
             let (fetch, root) = (fetching.fetch, fetching.root);
             self.events.push_back(Event::Completed { fetch, root, sources: SourceBytes::default() });
             return;
@@ -52,7 +56,7 @@ impl Direct {
             source: HttpSource::Edge,
             root: fetching.root,
             shape: fetching.shape,
-            part,
+            run,
         }));
         self.fetching.push(fetching);
     }
@@ -82,10 +86,17 @@ impl Machine for Direct {
         let Command::Fetch { root, shape, .. } = command else { return None };
         self.next += 1;
         let fetch = FetchId(self.next);
-        let hashes =
-            shape.has_top().then_some(Part::Top).into_iter().chain((0..shape.pages()).map(Part::Page));
-        let parts = hashes.chain([Part::Groups { first: 0, count: shape.groups() }]).collect();
-        self.ask(Fetching { fetch, root, shape, parts, effect: EffectId(0) });
+        let run = |page: u32| {
+            let groups = shape.page_groups(page).unwrap_or(0..1);
+            let hashes = match (shape.pages(), page) {
+                (0, _) => Hashes::Here,
+                (2.., 0) => Hashes::TopAndPage,
+                _ => Hashes::Page,
+            };
+            Run { hashes, first: groups.start, count: groups.end - groups.start }
+        };
+        let runs = (0..shape.pages().max(1)).map(run).collect();
+        self.ask(Fetching { fetch, root, shape, runs, effect: EffectId(0) });
         Some(fetch)
     }
 

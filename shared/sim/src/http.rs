@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use shared::{
     base::{BlobRoot, EffectId},
-    cdn::part::Part,
+    cdn::part::Run,
     peer::{Done, HttpSource, Source},
 };
 
@@ -30,7 +30,7 @@ impl World {
         effect: EffectId,
         source: HttpSource,
         root: BlobRoot,
-        part: Part,
+        run: Run,
     ) {
         self.state(id, &Fact::Asked(effect));
         let plan = &self.node(id).plan;
@@ -45,7 +45,7 @@ impl World {
         self.next_response += 1;
         let node = self.node_mut(id);
         let connect = if node.warm.insert(server) { CONNECT_ROUND_TRIPS } else { 0 };
-        let fetch = HttpFetch { id: http_id, source, server, root, part, held: Vec::new(), ended: false };
+        let fetch = HttpFetch { id: http_id, source, server, root, run, held: Vec::new(), ended: false };
         node.fetches.insert(effect, fetch);
         let now = self.now();
         if !self.is_serving(server) {
@@ -69,10 +69,12 @@ impl World {
     pub(crate) fn http_ready(&mut self, id: u64) {
         let Some(Response { client, effect, .. }) = self.responses.get(&id).copied() else { return };
         let Some(fetch) = self.node(client).fetches.get(&effect) else { return };
-        let (server, root, part) = (fetch.server, fetch.root, fetch.part);
+        let (server, root, run) = (fetch.server, fetch.root, fetch.run);
         let blob = self.blobs.get(&root).filter(|_| self.node(server).disk.is_complete(root)).cloned();
-        let pieces: Vec<_> =
-            blob.iter().flat_map(|blob| pieces_of(part, blob.shape()).rev().collect::<Vec<_>>()).collect();
+        let shape = blob.as_ref().map(|blob| blob.shape());
+        let pieces = shape.iter().flat_map(|shape| run.parts().flat_map(|part| pieces_of(part, *shape)));
+        // What is sent next is at the end.
+        let pieces: Vec<_> = pieces.collect::<Vec<_>>().into_iter().rev().collect();
         let Some(blob) = blob.filter(|_| !pieces.is_empty()) else {
             return self.http_failed(client, effect);
         };

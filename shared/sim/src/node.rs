@@ -9,7 +9,7 @@ use std::{
 
 use shared::{
     base::{BlobRoot, EffectId, Instant, LinkId, RequestId},
-    cdn::part::{Part, Piece},
+    cdn::part::{Piece, Run},
     identity::{Keypair, PublicKey},
     peer::{FetchId, HttpSource, Meters, Role, SourceBytes},
 };
@@ -101,7 +101,7 @@ pub(crate) struct HttpFetch {
     pub(crate) source: HttpSource,
     pub(crate) server: NodeId,
     pub(crate) root: BlobRoot,
-    pub(crate) part: Part,
+    pub(crate) run: Run,
     /// Pieces that came before the page that judges them.
     pub(crate) held: Vec<Payload>,
     /// Whether the last piece came.

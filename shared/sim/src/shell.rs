@@ -149,8 +149,8 @@ impl World {
                     self.finish_serve(id, effect);
                 }
             }
-            Effect::FetchHttp { effect, source, root, part, .. } => {
-                self.fetch_http(id, effect, source, root, part);
+            Effect::FetchHttp { effect, source, root, run, .. } => {
+                self.fetch_http(id, effect, source, root, run);
             }
             Effect::CancelHttp { effect } => self.cancel_http(id, effect),
             Effect::Dial { peer, .. } => self.dial(id, &peer),

@@ -1,6 +1,6 @@
 //! What is asked for at once, and what comes at once.
 
-use super::blob::{BlobShape, GROUP_BYTES, HASH_BYTES};
+use super::blob::{BlobShape, GROUP_BYTES, HASH_BYTES, PAGE_GROUPS};
 
 /// Groups one request may ask for: 1 MiB. Longer requests gain nothing and cancel badly.
 pub const MAX_REQUEST_GROUPS: u32 = 64;
@@ -30,6 +30,51 @@ pub enum Piece {
     Page(u32),
     /// A group.
     Group(u32),
+}
+
+/// What one HTTP answer brings: groups under one page, and before them those of their hashes that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// What comes first.
+    pub hashes: Hashes,
+    /// The lowest group.
+    pub first: u32,
+    /// How many, at least one.
+    pub count: u32,
+}
+
+/// The hashes that come before the groups of a [`Run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hashes {
+    /// None: they are here or on their way.
+    Here,
+    /// The groups' page.
+    Page,
+    /// The top, and then the groups' page.
+    TopAndPage,
+}
+
+impl Run {
+    /// The groups.
+    pub const fn groups(self) -> Part {
+        Part::Groups { first: self.first, count: self.count }
+    }
+
+    /// Its parts, in the order of the answer.
+    pub fn parts(self) -> impl DoubleEndedIterator<Item = Part> {
+        let page = Part::Page(self.first / PAGE_GROUPS);
+        let hashes = match self.hashes {
+            Hashes::Here => [None, None],
+            Hashes::Page => [None, Some(page)],
+            Hashes::TopAndPage => [Some(Part::Top), Some(page)],
+        };
+        hashes.into_iter().flatten().chain([self.groups()])
+    }
+
+    /// Its payload in bytes.
+    pub fn bytes(self, shape: BlobShape) -> u64 {
+        self.parts().map(|part| part.bytes(shape)).sum()
+    }
 }
 
 impl Part {

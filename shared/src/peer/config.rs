@@ -52,7 +52,7 @@ pub struct Limits {
     /// Bytes asked of one link and not yet here, at most: the bandwidth-delay product of 100 Mbit/s over
     /// 160 ms.
     pub pipeline_bytes_max: u64,
-    /// HTTP requests under way at once. Browsers allow six to a host, and the page wants some.
+    /// HTTP requests under way at once: as many as browsers allow to a host that speaks HTTP/1.1.
     pub http_requests_max: usize,
     /// How long groups collect before they are announced.
     pub have_interval: Duration,
@@ -65,7 +65,7 @@ impl Default for Limits {
             links_wanted: 8,
             upload_slots: 8,
             pipeline_bytes_max: 2 * 1024 * 1024,
-            http_requests_max: 4,
+            http_requests_max: 6,
             have_interval: Duration::from_millis(100),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     cdn::{
         blob::{BlobShape, VerifyError},
         offences::Offence,
-        part::{Part, Piece},
+        part::{Part, Piece, Run},
     },
     identity::PublicKey,
 };
@@ -73,8 +73,8 @@ pub enum Effect {
         /// Which.
         effect: EffectId,
     },
-    /// GET the part, groups by one Range request. Verify, store and report each piece as it comes by
-    /// `Peer::handle_received`. Bytes whose hash page is not here yet are held back, at best by not reading
+    /// GET the run by one request, of the origin without hashes. Verify, store and report each piece as it comes
+    /// by `Peer::handle_received`. Bytes whose hash page is not here yet are held back, at best by not reading
     /// on: the page was asked for before. Done: `HttpFinished` or `Failed`.
     FetchHttp {
         /// For the report.
@@ -85,8 +85,8 @@ pub enum Effect {
         root: BlobRoot,
         /// Its geometry.
         shape: BlobShape,
-        /// What of it; groups may number more than a request to a peer.
-        part: Part,
+        /// What of it; groups may number more than in a request to a peer.
+        run: Run,
     },
     /// Abort that fetch. It is still reported, as `Cancelled`, or as finished if it already was.
     CancelHttp {

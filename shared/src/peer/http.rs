@@ -10,13 +10,13 @@
 use core::time::Duration;
 use std::ops::Range;
 
-use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, consumer};
+use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, Priority, consumer};
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
         blob::GROUP_BYTES,
         pace::Pace,
-        part::{Part, Piece},
+        part::{Hashes, Part, Piece, Run},
         replica::{Asker, Replica},
         spread::{self, STRIPE_GROUPS},
     },
@@ -39,6 +39,9 @@ const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
 const BEHIND: Duration = Duration::from_secs(1);
 /// Blobs up to so many groups are fetched without asking whose turn it is: waiting costs more than they weigh.
 const SMALL_GROUPS: u32 = 2;
+/// Under way at least for the only visitor: nobody is there to take anything over, so all that counts is that the
+/// line is never idle. A second of 8 Mbit/s.
+const SOLE_AHEAD_BYTES: u64 = 1024 * 1024;
 /// Stripes looked at in one choice.
 const STRIPES_SCANNED: usize = 128;
 /// A source without a byte for this long, on any transfer, and for several times what first bytes took lately, is
@@ -56,7 +59,7 @@ struct Transfer {
     effect: EffectId,
     source: HttpSource,
     root: BlobRoot,
-    part: Part,
+    run: Run,
     asked_at: Instant,
     came_at: Instant,
     bytes_left: u64,
@@ -107,8 +110,9 @@ impl Http {
         Some(source)
     }
 
+    /// The groups of a transfer.
     pub(super) fn part(&self, effect: EffectId) -> Option<Part> {
-        self.transfer(effect).map(|transfer| transfer.part)
+        self.transfer(effect).map(|transfer| transfer.run.groups())
     }
 
     /// The source of this transfer sent what does not verify.
@@ -123,10 +127,7 @@ impl Http {
         let under_way =
             self.transfers.iter().filter(|transfer| transfer.root == *root && !transfer.cancelled);
         under_way
-            .filter_map(|transfer| match transfer.part {
-                Part::Groups { first, count } => Some(GroupRange { first, count }),
-                Part::Top | Part::Page(_) => None,
-            })
+            .map(|transfer| GroupRange { first: transfer.run.first, count: transfer.run.count })
             .collect()
     }
 
@@ -151,14 +152,18 @@ impl Http {
         if self.pace.is_congested() { self.patience() * 8 } else { SPARE_PATIENCE }
     }
 
-    fn has_room(&self, transfers_max: usize) -> bool {
+    fn has_room(&self, transfers_max: usize, sole: bool) -> bool {
         let under_way: u64 = self.transfers.iter().map(|transfer| transfer.bytes_left).sum();
-        self.transfers.len() < transfers_max && under_way < self.pace.ahead_bytes()
+        self.transfers.len() < transfers_max && under_way < self.ahead_bytes(sole)
+    }
+
+    fn ahead_bytes(&self, sole: bool) -> u64 {
+        if sole { self.pace.ahead_bytes().max(SOLE_AHEAD_BYTES) } else { self.pace.ahead_bytes() }
     }
 
     /// Groups that one request should ask for where nobody shares: half of what may be under way.
-    fn run_groups(&self) -> u32 {
-        u32::try_from(self.pace.ahead_bytes() / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
+    fn run_groups(&self, sole: bool) -> u32 {
+        u32::try_from(self.ahead_bytes(sole) / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
     }
 
     fn silent(&self, now: Instant) -> Vec<EffectId> {
@@ -218,12 +223,12 @@ impl Peer {
             [false, true].into_iter().flat_map(|later| fetches.iter().map(move |fetch| (*fetch, later)));
         'fetches: for (fetch, later) in turns {
             loop {
-                if !self.http.has_room(self.config.limits.http_requests_max) {
+                if !self.http.has_room(self.config.limits.http_requests_max, self.is_sole(fetch)) {
                     break 'fetches;
                 }
-                let Some((source, root, part, why)) = self.choose_http(now, fetch, later) else { break };
-                self.ask_http(now, source, root, part);
-                self.note_asked(root, part, why);
+                let Some((source, root, run, why)) = self.choose_http(now, fetch, later) else { break };
+                self.ask_http(now, source, root, run);
+                self.note_asked(root, run, why);
             }
         }
         self.fall_back(now);
@@ -235,7 +240,7 @@ impl Peer {
         now: Instant,
         id: FetchId,
         later: bool,
-    ) -> Option<(HttpSource, BlobRoot, Part, Why)> {
+    ) -> Option<(HttpSource, BlobRoot, Run, Why)> {
         let fetch = self.fetches.get(&id)?;
         let (root, range) = (fetch.root, fetch.turn(now, later));
         let replica = self.replicas.get(&root)?;
@@ -244,30 +249,27 @@ impl Peer {
         if !edge && !origin {
             return None;
         }
-        let (run, why) = self.choose_run(now, fetch, &range, replica)?;
+        let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
+        let (groups, why) = self.choose_run(now, fetch, &range, replica, in_order)?;
         let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
-        let part = if let Some(piece) = replica.hash_piece_for(run.start)
-            && !replica.asked.contains_key(&piece)
-        {
-            if !edge {
-                return None;
-            }
-            if piece == Piece::Top { Part::Top } else { Part::Page(replica.shape.page_of(run.start)) }
-        } else {
-            // Groups are judged by their page, which has to be on its way at least.
-            let page = Piece::Page(replica.shape.page_of(run.start));
-            if !replica.can_judge(run.start) && !replica.asked.contains_key(&page) {
-                return None;
-            }
-            Part::Groups { first: run.start, count: run.end - run.start }
+        // Groups are judged by their page, which has to be on its way at least.
+        let page = Piece::Page(replica.shape.page_of(groups.start));
+        let hashes = match replica.hash_piece_for(groups.start) {
+            Some(_) if replica.asked.contains_key(&page) => Hashes::Here,
+            None => Hashes::Here,
+            Some(_) if !edge => return None,
+            Some(Piece::Top) if !replica.asked.contains_key(&Piece::Top) => Hashes::TopAndPage,
+            Some(Piece::Top) => return None,
+            Some(_) => Hashes::Page,
         };
+        let run = Run { hashes, first: groups.start, count: groups.end - groups.start };
         if why == Why::Late
             && let Some(fetch) = self.fetches.get_mut(&id)
         {
             // The next hedge waits for this one.
             fetch.progress_at = now;
         }
-        Some((source, root, part, why))
+        Some((source, root, run, why))
     }
 
     /// The groups of a fetch to ask HTTP for, and why.
@@ -277,9 +279,10 @@ impl Peer {
         fetch: &consumer::Fetch,
         range: &Range<u32>,
         replica: &Replica,
+        in_order: bool,
     ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
-        let urgent = fetch.is_urgent();
+        let (urgent, sole) = (fetch.is_urgent(), self.swarm_of(&fetch.root) == 1);
         let idle_spans = now.since(fetch.begun_at).as_secs_f64() / IDLE_PATIENCE.as_secs_f64();
         if !urgent && neighbours.is_empty() && idle_spans < 1.0 {
             return None;
@@ -288,8 +291,9 @@ impl Peer {
         let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
         let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
+        let scatter = neighbours.is_empty() && !sole && !in_order;
         let (mut spare, mut theirs) = (None, None);
-        for first in self.stripes_in_order(&fetch.root, range, replica, neighbours.is_empty()) {
+        for first in self.stripes_in_order(&fetch.root, range, replica, scatter) {
             let stripe = spread::stripe_of(first);
             let turn = if self.is_held_nearby(now, fetch.root, first)
                 || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
@@ -306,7 +310,8 @@ impl Peer {
             };
             match turn {
                 Turn::Ours => {
-                    let groups = if neighbours.is_empty() { self.http.run_groups() } else { STRIPE_GROUPS };
+                    let groups =
+                        if neighbours.is_empty() { self.http.run_groups(sole) } else { STRIPE_GROUPS };
                     let why = if neighbours.is_empty() { Why::Alone } else { Why::Share };
                     return Some((run_of(replica, first, range.end, groups), why));
                 }
@@ -334,19 +339,19 @@ impl Peer {
     }
 
     /// The first open group of each stripe of a fetch, in the order in which HTTP should bring them. A tab that
-    /// knows nobody yet, in a swarm that may be large, begins with what is needed first and goes on at a place of
-    /// its own: those who arrived with it then have something to swap.
+    /// knows nobody yet, in a swarm that may be large, scatters: it begins with what is needed first and goes on at
+    /// a place of its own, so that those who arrived with it have something to swap.
     fn stripes_in_order<'a>(
         &self,
         root: &BlobRoot,
         range: &Range<u32>,
         replica: &'a Replica,
-        alone: bool,
+        scatter: bool,
     ) -> impl Iterator<Item = u32> + use<'a> {
         let range = range.clone();
         let soon = range.start.saturating_add(STRIPE_GROUPS).min(range.end);
-        let scatter = alone && self.swarm_of(root) != 1 && soon < range.end;
-        let middle = if scatter { self.place_within(root, soon..range.end) } else { soon };
+        let middle =
+            if scatter && soon < range.end { self.place_within(root, soon..range.end) } else { soon };
         let stripes = move |range: Range<u32>| {
             let mut at = range.start;
             core::iter::from_fn(move || {
@@ -405,6 +410,11 @@ impl Peer {
         sharers.map(|(id, link)| (*id, spread::draw(&link.peer))).collect()
     }
 
+    /// Whether nobody else takes part in the site of this fetch.
+    fn is_sole(&self, fetch: FetchId) -> bool {
+        self.fetches.get(&fetch).is_some_and(|fetch| self.swarm_of(&fetch.root) == 1)
+    }
+
     fn swarm_of(&self, root: &BlobRoot) -> u32 {
         let sites = self.sites.values().filter(|site| site.roots.contains(root));
         sites.map(|site| site.swarm).max().unwrap_or(0)
@@ -435,39 +445,40 @@ impl Peer {
         )
     }
 
-    fn ask_http(&mut self, now: Instant, source: HttpSource, root: BlobRoot, part: Part) {
+    fn ask_http(&mut self, now: Instant, source: HttpSource, root: BlobRoot, run: Run) {
         let effect = EffectId(self.new_id());
         let Some(replica) = self.replicas.get_mut(&root) else { return };
         let shape = replica.shape;
-        replica.ask(now, part, Asker::Http(effect));
+        for part in run.parts() {
+            replica.ask(now, part, Asker::Http(effect));
+        }
         if !self.http.is_busy() {
             self.http.pace.begin(now);
         }
-        if let Part::Groups { first, count } = part {
-            for stripe in spread::stripes_of(&[(first, count)], shape) {
-                for link in self.links.values_mut() {
-                    link.claims.give_up(root, stripe);
-                }
+        for stripe in spread::stripes_of(&[(run.first, run.count)], shape) {
+            for link in self.links.values_mut() {
+                link.claims.give_up(root, stripe);
             }
-            self.news.entry(root).or_default().coming.push(GroupRange { first, count });
         }
+        let coming = GroupRange { first: run.first, count: run.count };
+        self.news.entry(root).or_default().coming.push(coming);
         let transfer = Transfer {
             effect,
             source,
             root,
-            part,
+            run,
             asked_at: now,
             came_at: now,
-            bytes_left: part.bytes(shape),
+            bytes_left: run.bytes(shape),
             begun: false,
             cancelled: false,
         };
         self.http.transfers.push(transfer);
-        self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, part });
+        self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, run });
     }
 
-    fn note_asked(&mut self, root: BlobRoot, part: Part, why: Why) {
-        let bytes = self.replicas.get(&root).map_or(0, |replica| part.bytes(replica.shape));
+    fn note_asked(&mut self, root: BlobRoot, run: Run, why: Why) {
+        let bytes = self.replicas.get(&root).map_or(0, |replica| run.bytes(replica.shape));
         let asked = &mut self.meters.asked;
         *match why {
             Why::Alone => &mut asked.alone,
@@ -499,7 +510,9 @@ impl Peer {
             self.http.failed(now, transfer.source);
         }
         if let Some(replica) = self.replicas.get_mut(&transfer.root) {
-            replica.release(transfer.part, Asker::Http(effect));
+            for part in transfer.run.parts() {
+                replica.release(part, Asker::Http(effect));
+            }
         }
         self.all_ready();
         self.http_due = true;

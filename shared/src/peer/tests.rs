@@ -125,9 +125,9 @@ impl Pair {
                 }
                 self.peers[side].handle_done(now, effect, Done::Served { bytes: part.bytes(shape) });
             }
-            Effect::FetchHttp { effect, root, shape, part, .. } => {
-                self.http_bytes += part.bytes(shape);
-                for piece in pieces(part) {
+            Effect::FetchHttp { effect, root, shape, run, .. } => {
+                self.http_bytes += run.bytes(shape);
+                for piece in run.parts().flat_map(pieces) {
                     let (source, bytes, verdict) = (Source::Http(effect), piece.bytes(shape), Verdict::Good);
                     self.peers[side].handle_received(now, Received { source, root, piece, bytes, verdict });
                 }

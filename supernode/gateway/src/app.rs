@@ -108,7 +108,7 @@ impl Edge {
         Router::new()
             .route("/blackhole/v1/sites/{site}/manifest", get(manifests::get).put(manifests::put))
             .route("/blackhole/v1/blobs/{root}", get(blobs::get).put(blobs::put))
-            .route("/blackhole/v1/blobs/{root}/hashes/{part}", get(blobs::hashes))
+            .route("/blackhole/v1/blobs/{root}/runs/{hashes}/{groups}", get(blobs::run))
             .route("/blackhole/v1/peer", get(peer))
             .route("/blackhole/tab/{file}", get(tab_files::get))
             .route("/status", get(status::page))

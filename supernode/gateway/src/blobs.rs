@@ -49,7 +49,11 @@ pub(crate) async fn get(
     let length = part.end - part.start;
     let content_range = (status == StatusCode::PARTIAL_CONTENT)
         .then(|| format!("bytes {}-{}/{size}", part.start, part.end - 1));
-    let body = if method == Method::HEAD { Body::empty() } else { stream_from(cdn, blob, part).await? };
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        stream_from(cdn, blob, Bytes::new(), part).await?
+    };
     let mut response = with_headers(status, &etag, body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, BYTES);
@@ -61,28 +65,47 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// `GET /blackhole/v1/blobs/{root}/hashes/{part}`, where a part is `top` or a page's number.
-pub(crate) async fn hashes(
+/// `GET /blackhole/v1/blobs/{root}/runs/{hashes}/{first}-{last}`: the groups from the first to the last one, all
+/// under one page, behind what a client needs to verify them. `hashes` is `page`, their hash page, or `top`: the
+/// hashes of all pages, and then that one. One answer, because a request more costs a visitor a round trip more.
+pub(crate) async fn run(
     State(edge): State<Edge>,
-    Path((root, part)): Path<(String, String)>,
+    Path((root, hashes, groups)): Path<(String, String, String)>,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
     let cdn = &edge.inner.cdn;
     let blob = cdn.blob(root).await.map_err(|error| unreadable(cdn, &error))?;
-    let bytes = match part.as_str() {
+    let shape = blob.shape();
+    let number = |text: &str| text.parse::<u32>().ok();
+    let ends = groups.split_once('-').and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    let (first, last) = ends.ok_or_else(|| Problem::malformed("groups are asked for as `first-last`"))?;
+    let under_one_page =
+        first <= last && last < shape.groups() && shape.page_of(first) == shape.page_of(last);
+    if !under_one_page {
+        return Err(Problem::not_found(format!(
+            "a run is under one page, and the blob has {} groups",
+            shape.groups()
+        )));
+    }
+    let top = match hashes.as_str() {
+        "page" => Some(Vec::new()),
         "top" => blob.top(),
-        page => {
-            blob.page(page.parse().map_err(|_| Problem::malformed("a part is `top` or a page's number"))?)
-        }
+        _ => return Err(Problem::malformed("the hashes before a run are `page` or `top`")),
     };
-    let bytes = bytes.ok_or_else(|| Problem::not_found("this blob has no such hashes"))?;
-    let etag = format!("\"{root}-{part}\"");
+    let before = top.zip(blob.page(shape.page_of(first)));
+    let (mut before, page) = before.ok_or_else(|| Problem::not_found("this blob has no such hashes"))?;
+    before.extend(page);
+    let etag = format!("\"{root}-{hashes}-{first}-{last}\"");
     if none_match(&asked, &etag) {
         return Ok(with_headers(StatusCode::NOT_MODIFIED, &etag, Body::empty()));
     }
-    let mut response = with_headers(StatusCode::OK, &etag, Body::from(bytes));
+    let range = shape.groups_bytes(&(first..last + 1));
+    let length = before.len() as u64 + (range.end - range.start);
+    let body = stream_from(cdn, blob, Bytes::from(before), range).await?;
+    let mut response = with_headers(StatusCode::OK, &etag, body);
     response.headers_mut().insert(header::CONTENT_TYPE, BYTES);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)
 }
 
@@ -107,9 +130,14 @@ pub(crate) async fn put(
     Ok(StatusCode::CREATED.into_response())
 }
 
-/// The verified bytes of `range`, read as the client takes them. The first of them are read before the
-/// answer begins, so that a corrupt blob is a 503 and not a broken answer wherever that can be.
-async fn stream_from(cdn: &Cdn, blob: Arc<OpenBlob>, range: Range<u64>) -> Result<Body, Problem> {
+/// `before`, and then the verified bytes of `range`, read as the client takes them. The first of them are read
+/// before the answer begins, so that a corrupt blob is a 503 and not a broken answer wherever that can be.
+async fn stream_from(
+    cdn: &Cdn,
+    blob: Arc<OpenBlob>,
+    before: Bytes,
+    range: Range<u64>,
+) -> Result<Body, Problem> {
     let site = cdn.site_of(blob.root()).map(str::to_owned);
     let first = next(cdn, &blob, &range, site.as_deref()).await.map_err(|error| unreadable(cdn, &error))?;
     let rest = range.start + first.len() as u64..range.end;
@@ -128,7 +156,7 @@ async fn stream_from(cdn: &Cdn, blob: Arc<OpenBlob>, range: Range<u64>) -> Resul
             }
         }
     });
-    Ok(Body::from_stream(stream::once(async { Ok::<_, ReadError>(first) }).chain(later)))
+    Ok(Body::from_stream(stream::iter([Ok::<_, ReadError>(before), Ok(first)]).chain(later)))
 }
 
 async fn next(

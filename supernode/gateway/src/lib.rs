@@ -3,7 +3,7 @@
 //! ```text
 //! GET  /blackhole/v1/sites/{site}/manifest        what belongs where, signed
 //! GET  /blackhole/v1/blobs/{root}                 bytes, by range, verified on their way from the disk
-//! GET  /blackhole/v1/blobs/{root}/hashes/top      and /hashes/{page}: what bytes are verified by
+//! GET  /blackhole/v1/blobs/{root}/runs/page/0-63  groups 0 to 63, behind the hashes that verify them
 //! GET  /blackhole/v1/peer                         whom a tab dials
 //! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
 //! GET  /blackhole/tab/{file}                      the tab's code

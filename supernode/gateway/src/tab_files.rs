@@ -10,15 +10,21 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use shared::cdn::blob::HashTree;
 
-use crate::{app::Edge, blobs::none_match, problem::Problem};
+use crate::{
+    app::Edge,
+    blobs::{IMMUTABLE, none_match},
+    problem::Problem,
+};
 
 /// What to do where there is no tab.
 pub(crate) const REMEDY: &str = "This program carries no tab: set edge.tab_dir to a directory with one, or run the program that `cargo \
@@ -47,6 +53,8 @@ struct File {
     /// When it was last written; none where it is a part of this program.
     written: Option<SystemTime>,
     root: String,
+    /// SHA-256 in Base64, as the loader names it.
+    version: String,
     plain: Bytes,
     /// None where it would not be shorter.
     gzip: Option<Bytes>,
@@ -87,10 +95,12 @@ impl TabFiles {
             }
         };
         let root = HashTree::of(&plain).map_err(io::Error::other)?.root().to_string();
+        // The first character names the base.
+        let version = multibase::encode(multibase::Base::Base64Pad, Sha256::digest(&plain)).split_off(1);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&plain)?;
         let gzip = Some(Bytes::from(encoder.finish()?)).filter(|gzip| gzip.len() < plain.len());
-        let file = Arc::new(File { written, root, plain, gzip });
+        let file = Arc::new(File { written, root, version, plain, gzip });
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= KEPT_MAX {
             all.clear();
@@ -100,10 +110,18 @@ impl TabFiles {
     }
 }
 
-/// `GET /blackhole/tab/{file}`.
+/// What a loader asks for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    /// The version that it was built with.
+    v: Option<String>,
+}
+
+/// `GET /blackhole/tab/{file}`. Who names the version that we have need never ask for it again.
 pub(crate) async fn get(
     State(edge): State<Edge>,
     Path(name): Path<String>,
+    Query(Asked { v }): Query<Asked>,
     asked: HeaderMap,
 ) -> Result<Response, Problem> {
     if !edge.inner.tab.is_there() {
@@ -125,9 +143,11 @@ pub(crate) async fn get(
         gzip.unwrap_or(&file.plain).clone().into_response()
     };
     let headers = response.headers_mut();
+    let lasting = v.is_some_and(|asked| asked == file.version);
+    let kept = if lasting { IMMUTABLE } else { HeaderValue::from_static("no-cache") };
+    headers.insert(header::CACHE_CONTROL, kept);
     for (name, value) in [
         (header::CONTENT_TYPE, kind.essence_str()),
-        (header::CACHE_CONTROL, "no-cache"),
         (header::VARY, "Accept-Encoding"),
         (header::ETAG, etag.as_str()),
     ] {

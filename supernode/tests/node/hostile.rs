@@ -52,7 +52,7 @@ fn refusals_are_problems_that_say_what_to_do() {
     check("/nowhere", 404);
     check("/blackhole/v1/blobs/short", 400);
     check(&format!("/blackhole/v1/blobs/{root}"), 404);
-    check(&format!("/blackhole/v1/blobs/{root}/hashes/top"), 404);
+    check(&format!("/blackhole/v1/blobs/{root}/runs/top/0-0"), 404);
     check(&format!("/blackhole/v1/sites/{root}/manifest"), 404);
     check("/blackhole/tab/loader.js", 404);
     check("/blackhole/tab/..%2f..%2fetc%2fpasswd", 404);

@@ -4,7 +4,11 @@ use std::{fs, io::Write as _, thread, time::Duration};
 
 use shared::{
     base::BlobRoot,
-    cdn::blob::{BlobHashes, HashTree},
+    cdn::{
+        blob::{BlobHashes, HashTree},
+        part::{Hashes, Piece, Run},
+        replica::pieces,
+    },
 };
 
 use crate::{
@@ -38,11 +42,29 @@ fn published_directory_is_served_by_range_and_verifies() {
     let asset = &manifest.assets[&"/big.bin".parse().unwrap()];
     let blob = format!("/blackhole/v1/blobs/{}", asset.root);
 
-    // Hashes as a tab fetches them, then groups by range, each verified alone.
+    // Hashes and groups as a tab fetches them, then groups by range, each verified alone.
     let mut hashes = BlobHashes::new(asset.root, asset.shape);
-    hashes.insert_top(&node.get(&format!("{blob}/hashes/top")).body).unwrap();
-    for page in 0..asset.shape.pages() {
-        hashes.insert_page(page, &node.get(&format!("{blob}/hashes/{page}")).body).unwrap();
+    for (before, groups) in [(Hashes::TopAndPage, 0..2), (Hashes::Page, 512..515)] {
+        let (first, last) = (groups.start, groups.end - 1);
+        let run = Run { hashes: before, first, count: groups.end - groups.start };
+        let name = if before == Hashes::Page { "page" } else { "top" };
+        let body = node.get(&format!("{blob}/runs/{name}/{first}-{last}")).body;
+        assert_eq!(body.len() as u64, run.bytes(asset.shape));
+        let mut rest = &body[..];
+        for piece in run.parts().flat_map(pieces) {
+            let (bytes, after) = rest.split_at(usize::try_from(piece.bytes(asset.shape)).unwrap());
+            match piece {
+                Piece::Top => hashes.insert_top(bytes).unwrap(),
+                Piece::Page(page) => hashes.insert_page(page, bytes).unwrap(),
+                Piece::Group(group) => hashes.verify_group(group, bytes).unwrap(),
+            }
+            rest = after;
+        }
+    }
+    for wrong in ["page/0-512", "page/1-0", &format!("top/0-{}", asset.shape.groups()), "top/x-1", "all/0-1"]
+    {
+        let status = node.get(&format!("{blob}/runs/{wrong}")).status;
+        assert!((400..500).contains(&status), "{wrong}: {status}");
     }
     for group in [0, 1, 511, 512, asset.shape.groups() - 1] {
         let range = asset.shape.group_bytes(group).unwrap();

@@ -3,12 +3,12 @@
 //! Bytes are cut into groups as they come and judged one by one, so a source that lies, ignores ranges,
 //! ends early or never ends costs at most one group more than what was good.
 
-use std::ops::Range;
 use std::rc::Rc;
 
 use shared::base::{BlobRoot, EffectId};
 use shared::cdn::blob::BlobShape;
-use shared::cdn::part::Piece;
+use shared::cdn::part::{Hashes, Piece, Run};
+use shared::cdn::replica::pieces;
 use shared::peer::HttpSource;
 
 use super::Tab;
@@ -32,69 +32,58 @@ impl Tab {
         }
     }
 
-    /// Fetches a hash page or the top; only an edge has them.
-    pub(super) async fn fetch_hashes(
-        self: &Rc<Self>,
-        effect: EffectId,
-        root: BlobRoot,
-        piece: Piece,
-    ) -> Result<(), HttpReason> {
-        let edge = &self.config.edge;
-        let url = match piece {
-            Piece::Top => format!("{edge}/blackhole/v1/blobs/{root}/hashes/top"),
-            Piece::Page(page) => format!("{edge}/blackhole/v1/blobs/{root}/hashes/{page}"),
-            Piece::Group(_) => return Err("not-hashes".to_owned()),
-        };
-        let mut transfer = self.host.get(&url, 0, None, false).await?;
-        ok(&transfer)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = transfer.next().await? {
-            bytes.extend(chunk);
-            if bytes.len() > crate::store::SLOT_BYTES {
-                return Err("edge-oversize".to_owned());
-            }
-        }
-        self.count(HttpSource::Edge, bytes.len());
-        self.take_http(effect, root, piece, &bytes)
-    }
-
-    /// Fetches neighbouring groups. Reading goes on only when the hashes that judge them are here.
-    pub(super) async fn fetch_groups(
+    /// Fetches neighbouring groups, after those of their hashes that the run names; only an edge has such. Reading
+    /// goes on only when the hashes that judge a group are here.
+    pub(super) async fn fetch_run(
         self: &Rc<Self>,
         effect: EffectId,
         source: HttpSource,
         root: BlobRoot,
         shape: BlobShape,
-        groups: Range<u32>,
+        run: Run,
     ) -> Result<(), HttpReason> {
         let url = self.url(source, root).ok_or_else(|| "not-in-manifest".to_owned())?;
-        let range = shape.groups_bytes(&groups);
-        if range.is_empty() {
+        let (first, end) = (run.first, run.first.saturating_add(run.count));
+        let range = shape.groups_bytes(&(first..end));
+        if run.bytes(shape) == 0 {
             // Nothing to transfer: the empty blob's one group.
-            return self.take_http(effect, root, Piece::Group(groups.start), &[]);
+            return self.take_http(effect, root, Piece::Group(first), &[]);
         }
-        let whole = range.start == 0 && range.end == shape.size();
-        let end = if whole { None } else { Some(range.end) };
-        let mut transfer = self.host.get(&url, range.start, end, false).await?;
-        ok(&transfer)?;
-        let mut skip = bytes_to_skip(&transfer, range.start)?;
+        let hashes = match run.hashes {
+            Hashes::Here => None,
+            Hashes::Page => Some("page"),
+            Hashes::TopAndPage => Some("top"),
+        };
+        let (mut transfer, mut skip);
+        if let Some(hashes) = hashes {
+            let url = format!("{url}/runs/{hashes}/{first}-{}", end - 1);
+            transfer = self.host.get(&url, 0, None, false).await?;
+            ok(&transfer)?;
+            skip = 0;
+        } else {
+            let whole = range.start == 0 && range.end == shape.size();
+            transfer = self.host.get(&url, range.start, (!whole).then_some(range.end), false).await?;
+            ok(&transfer)?;
+            skip = bytes_to_skip(&transfer, range.start)?;
+        }
         let mut gathered = Vec::with_capacity(crate::store::SLOT_BYTES);
-        let mut group = groups.start;
-        while group < groups.end {
+        let mut wanted = run.parts().flat_map(pieces).peekable();
+        while wanted.peek().is_some() {
             let Some(chunk) = transfer.next().await? else { return Err("truncated".to_owned()) };
             self.count(source, chunk.len());
             let dropped = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             skip -= dropped as u64;
             gathered.extend_from_slice(chunk.get(dropped..).unwrap_or_default());
             let mut taken = 0;
-            while group < groups.end {
-                let length = shape.group_bytes(group).map_or(0, |range| range.end - range.start);
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
+            while let Some(piece) = wanted.peek().copied() {
+                let length = usize::try_from(piece.bytes(shape)).unwrap_or(usize::MAX);
                 let Some(bytes) = gathered.get(taken..taken + length) else { break };
-                self.hashes_for(root, group).await?;
-                self.take_http(effect, root, Piece::Group(group), bytes)?;
+                if let Piece::Group(group) = piece {
+                    self.hashes_for(root, group).await?;
+                }
+                self.take_http(effect, root, piece, bytes)?;
                 taken += length;
-                group += 1;
+                wanted.next();
             }
             gathered.drain(..taken);
         }

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
+use futures::future::join;
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::{Manifest, Pin};
@@ -72,7 +73,8 @@ impl TabPeer {
             serde_wasm_bindgen::from_value(config).map_err(|error| format!("config: {error}"))?;
         let pin = config.pin()?;
         let keypair = Keypair::from_secret(host.kept_secret(random()?));
-        let supernode = find_supernode(&host, &config.edge).await;
+        let (supernode, manifest) =
+            join(find_supernode(&host, &config.edge), site::fetch_manifest(&host, &config.edge, &pin)).await;
         let swarm = Swarm::new(
             &keypair,
             random()?,
@@ -80,7 +82,7 @@ impl TabPeer {
             whole(config.upload_bytes),
         );
         let tab = Rc::new(Tab::new(host, config, pin, &keypair, swarm));
-        tab.refresh_manifest().await?;
+        tab.believe(&manifest?)?;
         let joined = supernode.and_then(|supernode| tab.join_network(&keypair, rtc_port, supernode));
         if let Err(reason) = joined {
             tab.note(&reason);

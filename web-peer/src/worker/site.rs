@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use shared::base::{BlobRoot, UnixSeconds};
-use shared::cdn::manifest::{Asset, MAX_MANIFEST_BYTES, Manifest, SitePath};
+use shared::cdn::manifest::{Asset, MAX_MANIFEST_BYTES, Manifest, Pin, SitePath};
 
 use super::Tab;
-use super::host::HttpReason;
+use super::host::{Host, HttpReason};
 
 /// A believed manifest.
 pub(super) struct Site {
@@ -33,11 +33,15 @@ impl Site {
 }
 
 impl Tab {
-    /// Fetches the manifest and believes it, if it is this site's and not older than what was seen.
+    /// Looks whether there is a newer manifest.
     pub(super) async fn refresh_manifest(self: &Rc<Self>) -> Result<(), HttpReason> {
-        let bytes = self.manifest_bytes().await?;
+        self.believe(&fetch_manifest(&self.host, &self.config.edge, &self.pin).await?)
+    }
+
+    /// Believes a signed manifest, if it is this site's and not older than what was seen.
+    pub(super) fn believe(self: &Rc<Self>, bytes: &[u8]) -> Result<(), HttpReason> {
         let seen = self.seen.get();
-        let manifest = Manifest::open(&bytes, &self.pin, seen, UnixSeconds(self.unix_seconds()))
+        let manifest = Manifest::open(bytes, &self.pin, seen, UnixSeconds(self.unix_seconds()))
             .map_err(|error| format!("manifest: {error}"))?;
         if self.site.borrow().as_ref().is_some_and(|site| site.manifest == manifest) {
             return Ok(());
@@ -48,20 +52,21 @@ impl Tab {
         *self.site.borrow_mut() = Some(Site::new(manifest));
         Ok(())
     }
+}
 
-    async fn manifest_bytes(&self) -> Result<Vec<u8>, HttpReason> {
-        let url = format!("{}/blackhole/v1/sites/{}/manifest", self.config.edge, self.pin.site_id());
-        let mut transfer = self.host.get(&url, 0, None, false).await?;
-        if transfer.status() != 200 {
-            return Err(format!("manifest: http-{}", transfer.status()));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = transfer.next().await? {
-            bytes.extend(chunk);
-            if bytes.len() > MAX_MANIFEST_BYTES {
-                return Err("manifest: too long".to_owned());
-            }
-        }
-        Ok(bytes)
+/// The manifest as the edge has it; nothing is believed of it yet.
+pub(super) async fn fetch_manifest(host: &Host, edge: &str, pin: &Pin) -> Result<Vec<u8>, HttpReason> {
+    let url = format!("{edge}/blackhole/v1/sites/{}/manifest", pin.site_id());
+    let mut transfer = host.get(&url, 0, None, false).await?;
+    if transfer.status() != 200 {
+        return Err(format!("manifest: http-{}", transfer.status()));
     }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = transfer.next().await? {
+        bytes.extend(chunk);
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err("manifest: too long".to_owned());
+        }
+    }
+    Ok(bytes)
 }

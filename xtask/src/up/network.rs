@@ -116,7 +116,8 @@ fn origin(port: u16, tag: &str) -> Command {
 /// What a publisher pastes into a page. Everything here is on one machine, so the tabs may use its addresses.
 fn tag(edge: &str, site: &str, publisher: &str) -> String {
     format!(
-        "<script defer crossorigin src=\"{edge}/blackhole/tab/loader.js\" data-publisher=\"{publisher}\" \
-         data-site=\"{site}\" data-sw=\"/sw.js\" data-consent=\"on\" data-local-network></script>"
+        "<script data-loader=\"{edge}/blackhole/tab/loader.js\" data-publisher=\"{publisher}\" \
+         data-site=\"{site}\" data-sw=\"/sw.js\" data-consent=\"on\" data-local-network>{}</script>",
+        include_str!("../../../web-peer/js/tag.js").trim_end()
     )
 }

@@ -7,7 +7,7 @@ use futures::future::{AbortHandle, Abortable, Either, select};
 use futures_timer::Delay;
 use shared::base::{BlobRoot, EffectId};
 use shared::cdn::blob::BlobShape;
-use shared::cdn::part::{Part, Piece};
+use shared::cdn::part::{Piece, Run};
 use shared::peer::{Done, HttpSource, Received, Source, Verdict};
 
 use super::super::Tab;
@@ -23,14 +23,14 @@ impl Tab {
         source: HttpSource,
         root: BlobRoot,
         shape: BlobShape,
-        part: Part,
+        run: Run,
     ) {
         let (handle, registration) = AbortHandle::new_pair();
         self.swarm.http.borrow_mut().push((effect, handle));
         self.announce_blob(root, shape);
         let tab = self.clone();
         wasm_bindgen_futures::spawn_local(async move {
-            let fetch = tab.clone().fetch_part(effect, source, root, shape, part);
+            let fetch = tab.fetch_run(effect, source, root, shape, run);
             let done = match Abortable::new(fetch, registration).await {
                 Ok(Ok(())) => Done::HttpFinished,
                 Ok(Err(reason)) => {
@@ -42,23 +42,6 @@ impl Tab {
             tab.swarm.http.borrow_mut().retain(|(of, _)| *of != effect);
             tab.done(effect, done);
         });
-    }
-
-    async fn fetch_part(
-        self: Rc<Self>,
-        effect: EffectId,
-        source: HttpSource,
-        root: BlobRoot,
-        shape: BlobShape,
-        part: Part,
-    ) -> Result<(), String> {
-        match part {
-            Part::Top => self.fetch_hashes(effect, root, Piece::Top).await,
-            Part::Page(page) => self.fetch_hashes(effect, root, Piece::Page(page)).await,
-            Part::Groups { first, count } => {
-                self.fetch_groups(effect, source, root, shape, first..first.saturating_add(count)).await
-            }
-        }
     }
 
     /// Judges, stores and reports a piece that came by HTTP.

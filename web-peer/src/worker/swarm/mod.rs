@@ -244,8 +244,8 @@ impl Tab {
                 self.serve(link, serve::Job { effect, request, root, shape, part });
             }
             Effect::CancelServe { effect } => self.cancel_serve(effect),
-            Effect::FetchHttp { effect, source, root, shape, part } => {
-                self.fetch_http(effect, source, root, shape, part);
+            Effect::FetchHttp { effect, source, root, shape, run } => {
+                self.fetch_http(effect, source, root, shape, run);
             }
             Effect::CancelHttp { effect } => {
                 if let Some((_, fetch)) = self.swarm.http.borrow().iter().find(|(of, _)| *of == effect) {

@@ -1,0 +1,1 @@
+(t=>{let d=t.dataset,go=()=>fetch(d.loader,{integrity:d.integrity||"",credentials:"omit",priority:"low"}).then(r=>r.ok&&r.blob()).then(b=>b&&import(URL.createObjectURL(b))).catch(()=>{});navigator.serviceWorker?.controller||document.readyState=="complete"?go():addEventListener("load",go)})(document.currentScript)
