@@ -12,6 +12,8 @@ mod network;
 mod ping;
 pub mod rtc;
 #[cfg(target_family = "wasm")]
+mod socket;
+#[cfg(target_family = "wasm")]
 mod swarm;
 
 #[cfg(target_family = "wasm")]

@@ -15,6 +15,7 @@ use web_sys::MessagePort;
 use super::network::Config;
 use super::ping::Ping;
 use super::rtc;
+use super::socket::Socket;
 
 /// A socket that takes longer than this to open and to prove its key is no use to a waiting page.
 const SOCKET_DEADLINE: Duration = Duration::from_secs(15);
@@ -44,7 +45,7 @@ pub(super) fn assemble(
         rtc_transport.map_err(Failure).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     // The socket transport would take a relayed address for its relay's, so it stands behind.
     let sockets = relay_transport
-        .or_transport(websocket_websys::Transport::default())
+        .or_transport(websocket_websys::Transport::default().map(|connection, _| Socket(connection)))
         .upgrade(Version::V1)
         .authenticate(libp2p_noise::Config::new(keypair)?)
         .multiplex(libp2p::yamux::Config::default());

@@ -79,7 +79,8 @@ fn write_loader() -> Result<usize> {
     names.sort();
     // The publisher serves sw.js from its own origin, and nobody loads the loader by the loader.
     names.retain(|name| {
-        (name.ends_with(".js") || name.ends_with(".wasm")) && !matches!(name.as_str(), "loader.js" | "sw.js" | "tag.js")
+        (name.ends_with(".js") || name.ends_with(".wasm"))
+            && !matches!(name.as_str(), "loader.js" | "sw.js" | "tag.js")
     });
     for name in names {
         let hash = Sha256::digest(std::fs::read(directory().join(&name))?);
