@@ -14,10 +14,10 @@ pub(crate) fn sim(arguments: &[String]) -> Result<()> {
 /// A bench by its name.
 pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
     match name {
-        "cdn" => {
-            prepare(For::Tests)?;
+        "cdn" | "links" => {
+            // WebTorrent stands beside us.
             npm_packages("playwright/bench")?;
-            run(command("node", &["playwright/bench/cdn.mjs"]).args(arguments))
+            in_browsers(name, arguments)
         }
         "sessions" => {
             run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
@@ -33,7 +33,9 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             in_browsers(name, arguments)
         }
         other => {
-            bail!("there is no bench named {other}; there is: cdn, fallback, kills, liars, sessions, stay")
+            bail!(
+                "there is no bench named {other}; there is: cdn, fallback, kills, liars, links, sessions, stay"
+            )
         }
     }
 }
