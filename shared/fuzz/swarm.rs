@@ -18,7 +18,7 @@ use shared::{
         manifest::{Asset, Manifest},
         messages::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, control, end},
         offences::Offence,
-        part::{Part, Piece},
+        part::{Part, Piece, Run},
         receipts::Receipt,
         report,
     },

@@ -43,6 +43,8 @@ pub struct Birth {
     pub seed: u64,
     /// The present.
     pub now: Instant,
+    /// How many were born before.
+    pub visitor: u32,
     /// Where it is.
     pub region: Region,
     /// Its supernodes.

@@ -39,7 +39,9 @@ pub fn make_with(role: Role, limits: Limits) -> Make {
         for chunk in seed.chunks_mut(8) {
             chunk.copy_from_slice(&rng.next_u64().to_le_bytes());
         }
-        Box::new(Peer::new(config, seed, birth.now))
+        let mut peer = Peer::new(config, seed, birth.now);
+        peer.set_visitor(birth.visitor);
+        Box::new(peer)
     })
 }
 

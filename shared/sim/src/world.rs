@@ -149,6 +149,7 @@ pub struct World {
     /// HTTP responses under way.
     pub(crate) responses: BTreeMap<u64, Response>,
     pub(crate) next_response: u64,
+    births: u32,
     /// Servers that do not answer at present.
     pub(crate) http_down: BTreeSet<NodeId>,
     invariants: Vec<Box<dyn Invariant>>,
@@ -174,6 +175,7 @@ impl World {
             weather,
             responses: BTreeMap::new(),
             next_response: 0,
+            births: 0,
             http_down: BTreeSet::new(),
             invariants,
             violations: Vec::new(),
@@ -438,6 +440,8 @@ impl World {
         let (now, seed) = (self.now(), self.rng.next_u64());
         let supernodes = self.node(id).plan.supernodes.clone();
         let supernodes = supernodes.into_iter().map(|id| self.node(id).keypair.public()).collect();
+        let visitor = self.births;
+        self.births += 1;
         let node = self.node_mut(id);
         node.alive = true;
         node.lives += 1;
@@ -447,6 +451,7 @@ impl World {
             keypair: node.keypair.clone(),
             seed,
             now,
+            visitor,
             region: node.plan.region,
             supernodes,
             http: (node.plan.edge.is_some(), node.plan.origin.is_some()),

@@ -39,7 +39,7 @@ pub struct SiteId(pub [u8; 32]);
 
 /// Why a text is not a 32-byte hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected 64 hexadecimal digits, found {found:?} ({length} bytes)")]
+#[error("expected 64 hexadecimal digits, found `{found}` ({length} bytes)")]
 pub struct ParseRootError {
     /// The start of what was found.
     pub found: String,

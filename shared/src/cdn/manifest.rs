@@ -101,7 +101,7 @@ pub enum ManifestError {
         found: u32,
     },
     /// It speaks of another site than the one pinned.
-    #[error("the manifest is about {found:?}, not about the site this page pins")]
+    #[error("the manifest is about `{found}`, not about the site this page pins")]
     OtherSite {
         /// The site it names.
         found: String,

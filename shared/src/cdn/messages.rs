@@ -86,6 +86,17 @@ pub enum What {
     Gone,
 }
 
+impl What {
+    /// What it takes of our memory, beyond a constant.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Complete | Self::Gone => 0,
+            Self::Bitfield(bits) => bits.len(),
+            Self::Added(ranges) => ranges.len() * 8,
+        }
+    }
+}
+
 /// See `AskPeers` in `cdn.proto`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskPeers {

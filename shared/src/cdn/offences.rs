@@ -71,6 +71,22 @@ impl Offence {
         matches!(self, Self::BadPiece | Self::WrongObject | Self::FalseHave | Self::Flooding)
     }
 
+    /// Its name, for people and for statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadPiece => "bad-piece",
+            Self::SlowDrip => "slow-drip",
+            Self::FalseHave => "false-have",
+            Self::Oversize => "oversize",
+            Self::WrongObject => "wrong-object",
+            Self::Truncation => "truncation",
+            Self::OldManifest => "old-manifest",
+            Self::Flooding => "flooding",
+            Self::Malformed => "malformed",
+            Self::BadReceipt => "bad-receipt",
+        }
+    }
+
     /// Its number on the wire.
     pub const fn to_wire(self) -> wire::OffenceKind {
         match self {

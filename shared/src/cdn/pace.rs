@@ -14,6 +14,8 @@ const RATE_MEMORY: f64 = 0.8;
 const NEWEST: f64 = 0.25;
 /// First bytes that take so many times the shortest seen have waited in a queue.
 const CONGESTED: f64 = 2.0;
+/// A queue that was seen longer ago may be gone: one finds out by asking.
+const QUEUE_MEMORY: Duration = Duration::from_secs(2);
 /// Under way at least: what a megabyte a second carries in a quarter of a second.
 const AHEAD_BYTES_MIN: u64 = 256 * 1024;
 /// Under way at most, in seconds of the measured rate: what is asked for is no longer given to others to fetch.
@@ -25,6 +27,7 @@ pub struct Pace {
     bytes_per_second: f64,
     first_byte_micros: Option<f64>,
     first_byte_micros_min: f64,
+    waited_at: Instant,
     sample_at: Instant,
     sample_bytes: u64,
 }
@@ -35,6 +38,7 @@ impl Default for Pace {
             bytes_per_second: 0.0,
             first_byte_micros: None,
             first_byte_micros_min: f64::MAX,
+            waited_at: Instant::default(),
             sample_at: Instant::default(),
             sample_bytes: 0,
         }
@@ -52,10 +56,12 @@ impl Pace {
         self.first_byte_micros.map(|micros| Duration::from_secs_f64(micros / 1e6))
     }
 
-    /// Whether answers stand in a queue: first bytes take much longer than they can. Asking for more then only
-    /// makes the queue longer.
-    pub fn is_congested(&self) -> bool {
-        self.first_byte_micros.is_some_and(|mean| mean > CONGESTED * self.first_byte_micros_min)
+    /// Whether answers stand in a queue: first bytes took much longer of late than they can. Asking for more then
+    /// only makes the queue longer.
+    #[inline(never)]
+    pub fn is_congested(&self, now: Instant) -> bool {
+        now.since(self.waited_at) < QUEUE_MEMORY
+            && self.first_byte_micros.is_some_and(|mean| mean > CONGESTED * self.first_byte_micros_min)
     }
 
     /// Bytes that should be under way: enough to keep the line full, no more.
@@ -76,7 +82,8 @@ impl Pace {
     }
 
     /// The first bytes of an answer came after `wait`.
-    pub fn waited(&mut self, wait: Duration) {
+    pub fn waited(&mut self, now: Instant, wait: Duration) {
+        self.waited_at = now;
         #[expect(clippy::cast_precision_loss, reason = "waits are far below 2^52 microseconds")]
         let micros = wait.as_micros() as f64;
         let mean = self.first_byte_micros.unwrap_or(micros);

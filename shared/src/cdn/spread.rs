@@ -47,9 +47,13 @@ fn weight(root: &BlobRoot, stripe: u32, draw: u64) -> u64 {
     mix(salt ^ draw)
 }
 
-/// A place below `bound` that differs from blob to blob and from peer to peer.
-pub fn place(root: &BlobRoot, ours: u64, bound: u64) -> u64 {
-    mix(u64::from_le_bytes(root.0[..8].try_into().unwrap_or_default()) ^ ours) % bound.max(1)
+/// The place below `bound` where visitor number `visitor` begins. However many there are, those of consecutive
+/// numbers begin far from each other: multiples of the golden ratio, without their whole part, lie evenly (Swierczkowski
+/// 1958). Of random numbers it makes random places.
+pub const fn place(visitor: u32, bound: u32) -> u32 {
+    const GOLDEN: u32 = 0x9e37_79b9;
+    let part = visitor.wrapping_mul(GOLDEN) as u64 * bound as u64;
+    (part >> 32) as u32
 }
 
 /// Whether we are to take `stripe`, among `others`, in a swarm of `swarm` members, having waited `patience`
@@ -94,6 +98,19 @@ mod tests {
                 (0..draws.len()).filter(is_taker).count()
             })
             .collect()
+    }
+
+    #[test]
+    fn visitors_who_come_together_begin_far_apart() {
+        for (first, count) in [(0, 10u32), (4_000, 10), (7, 100)] {
+            let mut places: Vec<u32> =
+                (first..first + count).map(|visitor| place(visitor, 1_000_000)).collect();
+            places.sort_unstable();
+            let nearest = places.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+            assert!(places[places.len() - 1] < 1_000_000);
+            // Random places would be a hundredth of an even share apart.
+            assert!(nearest > 1_000_000 / count / 3, "{count} from {first}: {nearest}");
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Default for Limits {
             upload_slots: 8,
             pipeline_bytes_max: 2 * 1024 * 1024,
             http_requests_max: 6,
-            have_interval: Duration::from_millis(100),
+            have_interval: Duration::from_millis(250),
         }
     }
 }

@@ -35,6 +35,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause a peer can ask for: it is then idle, and may be replaced.
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// A peer that pauses for less than this is still reckoned with.
+const PAUSE_SHORT: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) root: BlobRoot,
@@ -522,6 +525,11 @@ impl Peer {
 
 pub(super) fn is_askable(link: &Link, now: Instant) -> bool {
     link.hello.is_some() && !link.choked_by_remote && link.retry_at <= now
+}
+
+/// Whether the link's peer takes its part, even where it cannot be asked at this moment.
+pub(super) fn is_present(link: &Link, now: Instant) -> bool {
+    link.hello.is_some() && link.retry_at <= now + PAUSE_SHORT
 }
 
 /// What the link's peer holds of a blob, by its own word or because it holds the whole site.

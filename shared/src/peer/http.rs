@@ -5,7 +5,8 @@
 //! infrastructure about once. HTTP is asked for more than that where
 //! - a fetch has had nothing for longer than HTTP takes: the hedge;
 //! - nobody has taken up a stripe within [`SPARE_PATIENCE`], and the line has room;
-//! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`].
+//! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`], and the line has
+//!   room.
 
 use core::time::Duration;
 use std::ops::Range;
@@ -30,9 +31,9 @@ const HEDGE_MIN: Duration = Duration::from_millis(300);
 const HEDGE_MAX: Duration = Duration::from_secs(8);
 /// Nobody waits for an idle fetch: neighbours get this long before shares of infrastructure double.
 const IDLE_PATIENCE: Duration = Duration::from_secs(10);
-/// A neighbour that wants a stripe which falls to it says so within this, where the line has room; two
-/// announcements' time.
-const SPARE_PATIENCE: Duration = Duration::from_millis(250);
+/// A neighbour that wants a stripe which falls to it says so within this, where the line has room: the time
+/// between two announcements, and a little.
+const SPARE_PATIENCE: Duration = Duration::from_millis(300);
 /// A claimed stripe is waited for at least this long.
 const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
 /// Where neighbours need longer than this for a fetch and HTTP is faster than they are, both run.
@@ -101,7 +102,7 @@ impl Http {
         transfer.came_at = now;
         transfer.bytes_left = transfer.bytes_left.saturating_sub(bytes);
         if !core::mem::replace(&mut transfer.begun, true) {
-            self.pace.waited(now.since(transfer.asked_at));
+            self.pace.waited(now, now.since(transfer.asked_at));
         }
         self.pace.came(now, bytes);
         let source = transfer.source;
@@ -148,8 +149,8 @@ impl Http {
     }
 
     /// How long a neighbour has to take up its share. On a full line nobody gains by taking it for them.
-    fn spare_patience(&self) -> Duration {
-        if self.pace.is_congested() { self.patience() * 8 } else { SPARE_PATIENCE }
+    fn spare_patience(&self, now: Instant) -> Duration {
+        if self.pace.is_congested(now) { self.patience() * 8 } else { SPARE_PATIENCE }
     }
 
     fn has_room(&self, transfers_max: usize, sole: bool) -> bool {
@@ -218,7 +219,7 @@ impl Peer {
     /// Begins the transfers that are due.
     pub(super) fn fill_http(&mut self, now: Instant) {
         let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
-        self.scatter(now, &mut fetches);
+        let start = self.scatter(now, &mut fetches);
         let turns =
             [false, true].into_iter().flat_map(|later| fetches.iter().map(move |fetch| (*fetch, later)));
         'fetches: for (fetch, later) in turns {
@@ -226,7 +227,9 @@ impl Peer {
                 if !self.http.has_room(self.config.limits.http_requests_max, self.is_sole(fetch)) {
                     break 'fetches;
                 }
-                let Some((source, root, run, why)) = self.choose_http(now, fetch, later) else { break };
+                let Some((source, root, run, why)) = self.choose_http(now, fetch, later, start) else {
+                    break;
+                };
                 self.ask_http(now, source, root, run);
                 self.note_asked(root, run, why);
             }
@@ -240,6 +243,7 @@ impl Peer {
         now: Instant,
         id: FetchId,
         later: bool,
+        start: Option<(FetchId, u32)>,
     ) -> Option<(HttpSource, BlobRoot, Run, Why)> {
         let fetch = self.fetches.get(&id)?;
         let (root, range) = (fetch.root, fetch.turn(now, later));
@@ -250,7 +254,8 @@ impl Peer {
             return None;
         }
         let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
-        let (groups, why) = self.choose_run(now, fetch, &range, replica, in_order)?;
+        let start = start.filter(|(of, _)| *of == id && !in_order).map(|(_, group)| group);
+        let (groups, why) = self.choose_run(now, fetch, &range, replica, start)?;
         let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
         // Groups are judged by their page, which has to be on its way at least.
         let page = Piece::Page(replica.shape.page_of(groups.start));
@@ -279,7 +284,7 @@ impl Peer {
         fetch: &consumer::Fetch,
         range: &Range<u32>,
         replica: &Replica,
-        in_order: bool,
+        start: Option<u32>,
     ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
         let (urgent, sole) = (fetch.is_urgent(), self.swarm_of(&fetch.root) == 1);
@@ -287,19 +292,21 @@ impl Peer {
         if !urgent && neighbours.is_empty() && idle_spans < 1.0 {
             return None;
         }
-        let swarm = if urgent { 0 } else { self.swarm_of(&fetch.root) };
+        // A crowd has just come: the line is full, and links to the others are being made. What we leave now, one of
+        // them fetches.
+        let joining = neighbours.is_empty() && !self.dialling.is_empty() && self.http.pace.is_congested(now);
+        let swarm = if urgent && !joining { 0 } else { self.swarm_of(&fetch.root) };
         let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
         let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
-        let scatter = neighbours.is_empty() && !sole && !in_order;
         let (mut spare, mut theirs) = (None, None);
-        for first in self.stripes_in_order(&fetch.root, range, replica, scatter) {
+        for first in stripes_in_order(range, replica, start) {
             let stripe = spread::stripe_of(first);
             let turn = if self.is_held_nearby(now, fetch.root, first)
                 || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
             {
                 Turn::Theirs
-            } else if neighbours.is_empty() && urgent || replica.shape.groups() <= SMALL_GROUPS {
+            } else if neighbours.is_empty() && urgent && !joining || replica.shape.groups() <= SMALL_GROUPS {
                 Turn::Ours
             } else {
                 if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
@@ -327,7 +334,7 @@ impl Peer {
         let quiet = now.since(fetch.progress_at);
         // As long as neighbours deliver something, this fetch is only waiting its turn.
         let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * 4;
-        if urgent && now.since(fetch.begun_at) >= self.http.spare_patience() && spare.is_some() {
+        if urgent && now.since(fetch.begun_at) >= self.http.spare_patience(now) && spare.is_some() {
             return spare.map(|(_, first)| (stripe(first), Why::Spare));
         }
         let (lowest, highest) = theirs?;
@@ -338,52 +345,29 @@ impl Peer {
         (urgent && self.is_swarm_behind(now, fetch)).then(|| (stripe(highest), Why::Behind))
     }
 
-    /// The first open group of each stripe of a fetch, in the order in which HTTP should bring them. A tab that
-    /// knows nobody yet, in a swarm that may be large, scatters: it begins with what is needed first and goes on at
-    /// a place of its own, so that those who arrived with it have something to swap.
-    fn stripes_in_order<'a>(
-        &self,
-        root: &BlobRoot,
-        range: &Range<u32>,
-        replica: &'a Replica,
-        scatter: bool,
-    ) -> impl Iterator<Item = u32> + use<'a> {
-        let range = range.clone();
-        let soon = range.start.saturating_add(STRIPE_GROUPS).min(range.end);
-        let middle =
-            if scatter && soon < range.end { self.place_within(root, soon..range.end) } else { soon };
-        let stripes = move |range: Range<u32>| {
-            let mut at = range.start;
-            core::iter::from_fn(move || {
-                let first = replica.open.next_from(at).filter(|first| *first < range.end)?;
-                at = (spread::stripe_of(first) + 1).saturating_mul(STRIPE_GROUPS);
-                Some(first)
-            })
-        };
-        let parts = [range.start..soon, middle..range.end, soon..middle];
-        parts.into_iter().flat_map(stripes).take(STRIPES_SCANNED)
-    }
-
-    /// As long as nobody is known, of several things that somebody waits for, simultaneous visitors begin with
-    /// different ones.
-    fn scatter(&self, now: Instant, fetches: &mut [FetchId]) {
-        let urgent =
-            fetches.iter().take_while(|id| self.fetches.get(id).is_some_and(consumer::Fetch::is_urgent));
-        let count = urgent.count();
-        let Some(first) = fetches.first().and_then(|id| self.fetches.get(id)).filter(|_| count > 1) else {
-            return;
-        };
-        if self.swarm_of(&first.root) != 1 && self.sharers(now, &first.root).is_empty() {
-            let place = spread::place(&first.root, spread::draw(&self.public_key()), count as u64);
-            fetches[..count].rotate_left(usize::try_from(place).unwrap_or(0));
+    /// As long as nobody is known of a swarm that may be large, simultaneous visitors begin in different places of
+    /// what each of them waits for. Puts the fetch first where this one begins, and tells with which group.
+    fn scatter(&self, now: Instant, fetches: &mut [FetchId]) -> Option<(FetchId, u32)> {
+        let urgent = fetches.iter().map_while(|id| self.fetches.get(id).filter(|fetch| fetch.is_urgent()));
+        let urgent: Vec<&consumer::Fetch> = urgent.collect();
+        let root = urgent.first()?.root;
+        let swarm = self.swarm_of(&root) as usize;
+        // Who is linked to everybody knows what is taken.
+        if swarm > 0 && self.sharers(now, &root).len() + 1 >= swarm {
+            return None;
         }
-    }
-
-    /// Where this peer begins within `range`: somewhere else for each peer and blob.
-    fn place_within(&self, root: &BlobRoot, range: Range<u32>) -> u32 {
-        let place = spread::place(root, spread::draw(&self.public_key()), u64::from(range.end - range.start));
-        let group = range.start + u32::try_from(place).unwrap_or(0);
-        (spread::stripe_of(group) * STRIPE_GROUPS).clamp(range.start, range.end)
+        let groups = |fetch: &consumer::Fetch| fetch.range.end - fetch.range.start;
+        let all = urgent.iter().fold(0u32, |sum, fetch| sum.saturating_add(groups(fetch)));
+        let mut place = spread::place(self.visitor, all);
+        let at = urgent.iter().position(|fetch| {
+            let here = place < groups(fetch);
+            place -= if here { 0 } else { groups(fetch) };
+            here
+        })?;
+        let group = urgent[at].range.start + place;
+        let (count, first) = (urgent.len(), fetches[at]);
+        fetches[..count].rotate_left(at);
+        Some((first, spread::stripe_of(group) * STRIPE_GROUPS))
     }
 
     /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.
@@ -391,7 +375,11 @@ impl Peer {
         let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace.bytes_per_second());
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^52 bytes")]
         let bytes = u64::from(fetch.missing) as f64 * GROUP_BYTES as f64;
-        now.since(fetch.begun_at) >= BEHIND && swarm < http && bytes > swarm * BEHIND.as_secs_f64()
+        let has_room = !self.http.pace.is_congested(now);
+        now.since(fetch.begun_at) >= BEHIND
+            && has_room
+            && swarm < http
+            && bytes > swarm * BEHIND.as_secs_f64()
     }
 
     /// Neighbours that take part in the blob's site, may still want of it, and say what they fetch.
@@ -404,7 +392,7 @@ impl Peer {
             let here = hello.sites.iter().any(|(site, _, complete)| {
                 !complete && self.sites.get(site).is_some_and(|ours| ours.roots.contains(root))
             });
-            here && link.claims.is_heeded() && consumer::is_askable(link, now)
+            here && link.claims.is_heeded() && consumer::is_present(link, now)
         };
         let sharers = self.links.iter().filter(|(_, link)| !link.is_supernode() && shares(link));
         sharers.map(|(id, link)| (*id, spread::draw(&link.peer))).collect()
@@ -430,7 +418,7 @@ impl Peer {
         self.consent.fetch
             && self.links.values().any(|link| {
                 !link.is_supernode()
-                    && consumer::is_askable(link, now)
+                    && consumer::is_present(link, now)
                     && consumer::holding(link, &self.sites, replica, &root)
                         .is_some_and(|has| has.group(group))
             })
@@ -546,6 +534,20 @@ impl Peer {
             self.release(&asked, Asker::Link(id, request));
         }
     }
+}
+
+/// The first open group of each stripe of `range`, from `start` on and then from its beginning.
+fn stripes_in_order(range: &Range<u32>, replica: &Replica, start: Option<u32>) -> impl Iterator<Item = u32> {
+    let start = start.unwrap_or(range.start).clamp(range.start, range.end);
+    let stripes = |range: Range<u32>| {
+        let mut at = range.start;
+        core::iter::from_fn(move || {
+            let first = replica.open.next_from(at).filter(|first| *first < range.end)?;
+            at = (spread::stripe_of(first) + 1).saturating_mul(STRIPE_GROUPS);
+            Some(first)
+        })
+    };
+    stripes(start..range.end).chain(stripes(range.start..start)).take(STRIPES_SCANNED)
 }
 
 /// Open groups from `first` on, at most `count`, below `end` and under one hash page.

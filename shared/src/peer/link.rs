@@ -23,6 +23,9 @@ pub(super) const MAX_QUEUED: usize = 256;
 pub(super) const MAX_SERVING: usize = 2;
 /// Statements kept about blobs that no manifest or fetch has named yet.
 const MAX_UNKNOWN: usize = 1024;
+/// What such statements may weigh: the bit fields of two of the longest blobs. A site's own blobs are known before their
+/// holders speak, so what is kept here is of little use.
+const MAX_UNKNOWN_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -95,7 +98,8 @@ impl Link {
 
     /// Keeps a statement about a blob whose length is not known yet.
     pub(super) fn keep_unknown(&mut self, root: BlobRoot, what: What) {
-        if self.unknown.len() < MAX_UNKNOWN {
+        let bytes: usize = self.unknown.iter().map(|(_, what)| what.bytes()).sum();
+        if self.unknown.len() < MAX_UNKNOWN && bytes + what.bytes() <= MAX_UNKNOWN_BYTES {
             self.unknown.push((root, what));
         }
     }

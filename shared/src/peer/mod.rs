@@ -158,6 +158,8 @@ pub struct Peer {
     ask_at: Instant,
     look_at: Instant,
     choice_at: Instant,
+    /// Which visitor we are, by the supernode's count; until it says so, a random one.
+    visitor: u32,
     addresses: Vec<Vec<u8>>,
     dialling: Vec<PublicKey>,
     cut: CutList,
@@ -173,6 +175,7 @@ impl Peer {
     pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
         Self {
             consent: Consent { serve: config.role == Role::Supernode, fetch: config.role == Role::Supernode },
+            visitor: u32::try_from(crate::cdn::spread::draw(&config.keypair.public()) >> 32).unwrap_or(0),
             config,
             rng: SeededRng::new(seed),
             budget: Budget::UNLIMITED,
@@ -433,6 +436,12 @@ impl Peer {
         if self.consent.serve && budget.upload_bytes > before.upload_bytes {
             self.resume_serving();
         }
+    }
+
+    /// Which visitor we are, by the supernode's count. Those who come together begin in different places by it, and
+    /// so have something to swap.
+    pub fn set_visitor(&mut self, visitor: u32) {
+        self.visitor = visitor;
     }
 
     /// Where we can be dialled: binary multiaddresses. Told to supernodes that introduce peers.

@@ -2,7 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -35,6 +38,18 @@ pub struct PeerAddresses {
     pub did: String,
     /// Where it listens, each with its peer id.
     pub addresses: Vec<String>,
+}
+
+/// Visitors are counted up to here and then from the beginning: enough to tell those who come together apart.
+const VISITORS: u32 = 4096;
+
+/// What a tab is told at its start.
+#[derive(Debug, Serialize)]
+struct Described {
+    /// Which visitor it is. Those who come together begin in different places by it.
+    visitor: u32,
+    #[serde(flatten)]
+    node: PeerAddresses,
 }
 
 /// What an operator wants to see of the network.
@@ -74,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) meters: Meters,
     pub(crate) node: Box<dyn Node>,
     pub(crate) started: Instant,
+    visitors: AtomicU32,
     registry: Mutex<Registry>,
     requests: Arc<Semaphore>,
 }
@@ -97,6 +113,7 @@ impl Edge {
             meters,
             node: Box::new(node),
             started: Instant::now(),
+            visitors: AtomicU32::new(0),
             registry: Mutex::new(registry),
             requests: Arc::new(Semaphore::new(config.requests)),
         };
@@ -187,8 +204,9 @@ fn preflight(asked: &HeaderMap) -> Response {
 }
 
 async fn peer(State(edge): State<Edge>) -> Response {
-    let mut response = axum::Json(edge.inner.node.addresses()).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let visitor = edge.inner.visitors.fetch_add(1, Ordering::Relaxed) % VISITORS;
+    let mut response = axum::Json(Described { visitor, node: edge.inner.node.addresses() }).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
