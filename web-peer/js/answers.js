@@ -23,6 +23,10 @@ const BYTES_MILLIS = { min: 3_000, max: 15_000 };
 const PATIENCE = 4;
 /** A worker that says it is busy with other bytes is waited for this much longer, and no more. */
 const BUSY_PATIENCE = 10;
+/** One that lives and gets nothing asks its other sources by itself; they get so long. */
+const AWAITED_MILLIS = 10_000;
+/** What was said while the page was busy is heard before it counts as unsaid. */
+const HEARING_MILLIS = 50;
 
 /** What answers took lately: each new one counts a quarter. */
 class Lately {
@@ -124,7 +128,8 @@ export class Answer {
       // Pieces of this file come, only not yet the next one: peers bring them in any order.
       if (data.busy === 'here') this.#heardAt = performance.now();
       const silence = performance.now() - this.#heardAt;
-      if (this.#attempt === null && silence < firstBytes.patience * BUSY_PATIENCE) this.#watch(firstBytes.patience);
+      const patience = data.busy === 'awaited' ? AWAITED_MILLIS : firstBytes.patience * BUSY_PATIENCE;
+      if (this.#attempt === null && silence < patience) this.#watch(firstBytes.patience);
     } else if (data.end) this.#finish();
     else if (data.failed) this.workerEnded(data.failed);
   }
@@ -182,7 +187,7 @@ export class Answer {
       // A consumer that does not read is not a worker that does not answer.
       const paused = this.#stage === 'flowing' && (this.#controller.desiredSize ?? 0) <= 0;
       if (paused) this.#watch(millis);
-      else void this.#askNetwork();
+      else this.#timer = setTimeout(() => void this.#askNetwork(), HEARING_MILLIS);
     }, millis);
   }
 

@@ -21,7 +21,7 @@
   /** How long an idle moment is waited for on a busy page. */
   const IDLE_MILLIS_MAX = 3_000;
   /** A page that has loaded nothing for this long has its line free for us. */
-  const QUIET_MILLIS = 200;
+  const QUIET_MILLIS = 400;
   /** Some pages are never quiet. */
   const QUIET_MILLIS_MAX = 3_000;
   /** The smallest module there is: magic and version. */

@@ -37,7 +37,7 @@ export async function attend(path, note, page) {
   const heard = (/** @type {MessageEvent} */ { data, ports }) => {
     if (data?.blackhole === 'who') announce();
     else if (data?.blackhole === 'ask' && ports[0]) {
-      page.forward({ path: data.path, first: data.first, end: data.end }, ports[0]);
+      page.forward({ path: data.path, first: data.first, end: data.end, plays: data.plays }, ports[0]);
     }
   };
   container.addEventListener('message', heard);

@@ -82,7 +82,9 @@ async function respond(id, page, request, path, range) {
   }
   if (!page.paths.has(path)) return fetch(request);
   const { port1, port2 } = new MessageChannel();
-  client.postMessage({ blackhole: 'ask', path, first: range.first, end: range.end }, [port2]);
+  // What plays is wanted in order; all else is of use as a whole.
+  const plays = request.destination === 'video' || request.destination === 'audio';
+  client.postMessage({ blackhole: 'ask', path, first: range.first, end: range.end, plays }, [port2]);
   const network = {
     plain: (/** @type {AbortSignal} */ signal) => fetch(request, { signal }),
     rest: (/** @type {string} */ bytes, /** @type {AbortSignal} */ signal) =>

@@ -82,9 +82,9 @@ const commands = {
     setInterval(refresh, REFRESH_MILLIS);
     tellStatus();
   },
-  answer({ path, first, end, port }) {
+  answer({ path, first, end, plays, port }) {
     if (peer === null) port.close();
-    else peer.answer(path, first, end, port);
+    else peer.answer(path, first, end, plays, port);
   },
   seed: ({ path }) => peer?.seed(path),
   visible({ visible }) {

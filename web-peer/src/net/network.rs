@@ -58,11 +58,13 @@ pub enum Event {
         reason: String,
     },
     /// A remote tried to connect directly and it did not come about.
+    #[cfg(feature = "interop")]
     IncomingFailed {
         /// [`rtc::Error::reason`], or `other`.
         reason: &'static str,
     },
     /// A remote has said what it is.
+    #[cfg(feature = "interop")]
     Identified {
         /// Who.
         peer: PeerId,
@@ -72,6 +74,7 @@ pub enum Event {
         addresses: Vec<Multiaddr>,
     },
     /// A round trip to a peer, on one of its connections.
+    #[cfg(feature = "interop")]
     RoundTrip {
         /// Who.
         peer: PeerId,
@@ -109,9 +112,20 @@ pub struct Network {
 type DialReply = oneshot::Sender<Result<(), DialFailed>>;
 
 enum Command {
-    Dial { peer: PeerId, addresses: Vec<Multiaddr>, reply: DialReply },
-    Listen { relay: Multiaddr, reply: oneshot::Sender<Result<(), ListenFailed>> },
-    StopListening { relay: Multiaddr },
+    Dial {
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+        reply: DialReply,
+    },
+    Listen {
+        relay: Multiaddr,
+        reply: oneshot::Sender<Result<(), ListenFailed>>,
+    },
+    #[cfg(feature = "interop")]
+    StopListening {
+        relay: Multiaddr,
+    },
+    #[cfg(feature = "interop")]
     Close,
 }
 
@@ -163,11 +177,13 @@ impl Network {
     }
 
     /// Gives a reservation up.
+    #[cfg(feature = "interop")]
     pub async fn stop_listening_via(&self, relay: Multiaddr) {
         let _ = self.commands.clone().send(Command::StopListening { relay }).await;
     }
 
     /// Ends all connections. Every clone's calls fail from then on.
+    #[cfg(feature = "interop")]
     pub async fn close(&self) {
         let _ = self.commands.clone().send(Command::Close).await;
     }
@@ -194,7 +210,9 @@ impl Driver {
         loop {
             futures::select! {
                 command = commands.next() => match command {
-                    None | Some(Command::Close) => return,
+                    None => return,
+                    #[cfg(feature = "interop")]
+                    Some(Command::Close) => return,
                     Some(command) => self.handle_command(command),
                 },
                 event = self.swarm.next().fuse() => match event {
@@ -211,12 +229,14 @@ impl Driver {
             Command::Listen { relay, reply } => {
                 let _ = reply.send(self.listen(relay));
             }
+            #[cfg(feature = "interop")]
             Command::StopListening { relay } => {
                 while let Some(at) = self.reservations.iter().position(|(known, _)| *known == relay) {
                     let (_, listener) = self.reservations.swap_remove(at);
                     self.swarm.remove_listener(listener);
                 }
             }
+            #[cfg(feature = "interop")]
             Command::Close => {}
         }
     }
@@ -264,6 +284,7 @@ impl Driver {
                     let _ = reply.send(Err(explain(&error)));
                 }
             }
+            #[cfg(feature = "interop")]
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 let reason = reason_of(&error).unwrap_or("other");
                 tracing::debug!(%error, reason, "a remote's connection did not come about");
@@ -279,6 +300,7 @@ impl Driver {
                 let reason = reason.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
                 self.handle_listener_closed(listener_id, reason);
             }
+            #[cfg(feature = "interop")]
             SwarmEvent::Behaviour(event) => self.handle_behaviour_event(event),
             _ => {}
         }
@@ -291,6 +313,7 @@ impl Driver {
         }
     }
 
+    #[cfg(feature = "interop")]
     fn handle_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Identify(libp2p::identify::Event::Received { peer_id: peer, info, .. }) => {

@@ -13,8 +13,8 @@ use super::disk::{Disk, DiskError, SLOT_BYTES};
 
 /// Kept in memory at most: a page's worth of pictures and the film that is playing.
 const CACHE_SLOTS: usize = 24 * 1024 * 1024 / SLOT_BYTES;
-/// Not yet written at most: what a crash may cost.
-const DIRTY_SLOTS_MAX: usize = 4 * 1024 * 1024 / SLOT_BYTES;
+/// Not yet written at most: what a crash may cost, and how long one write keeps the worker from all else.
+const DIRTY_SLOTS_MAX: usize = 1024 * 1024 / SLOT_BYTES;
 
 /// See the module's head.
 #[derive(Debug)]

@@ -75,12 +75,7 @@ impl TabPeer {
         let keypair = Keypair::from_secret(host.kept_secret(random()?));
         let (supernode, manifest) =
             join(find_supernode(&host, &config.edge), site::fetch_manifest(&host, &config.edge, &pin)).await;
-        let swarm = Swarm::new(
-            &keypair,
-            random()?,
-            supernode.as_ref().ok().map(|supernode| supernode.key.clone()),
-            whole(config.upload_bytes),
-        );
+        let swarm = Swarm::new(&keypair, random()?, supernode.as_ref().ok(), whole(config.upload_bytes));
         let tab = Rc::new(Tab::new(host, config, pin, &keypair, swarm));
         tab.believe(&manifest?)?;
         let joined = supernode.and_then(|supernode| tab.join_network(&keypair, rtc_port, supernode));
@@ -90,10 +85,12 @@ impl TabPeer {
         Ok(Self(tab))
     }
 
-    /// Answers a request for `path`, bytes `first` to `end` (negative: to its end), over `port`.
-    pub fn answer(&self, path: String, first: f64, end: f64, port: MessagePort) {
-        let end = (end >= 0.0).then(|| whole(end));
-        wasm_bindgen_futures::spawn_local(request::answer(self.0.clone(), path, whole(first), end, port));
+    /// Answers a request for `path`, bytes `first` to `end` (negative: to its end), over `port`; in order and in
+    /// time where it `plays`.
+    pub fn answer(&self, path: String, first: f64, end: f64, plays: bool, port: MessagePort) {
+        let wanted =
+            request::Wanted { path, first: whole(first), end: (end >= 0.0).then(|| whole(end)), plays };
+        wasm_bindgen_futures::spawn_local(request::answer(self.0.clone(), wanted, port));
     }
 
     /// Whether the manifest has this path; asked before a request is taken from the browser.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   asker ── {want: n} ──► worker     n more chunks may be sent
-//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point; {busy} where no chunk
-//!                                       came lately, but pieces did: "here" or "elsewhere"
+//!   asker ◄─ {head} · chunk* · {end} ── worker, or {failed: reason} at any point; {busy} where no chunk came
+//!                                       lately: pieces come "here" or "elsewhere", or they are "awaited"
 //!   asker ── {cancel} ──► worker
 //! ```
 //!
@@ -58,8 +58,18 @@ impl Drop for Pinned {
     }
 }
 
-/// Answers one request: the bytes of `path` from `first` to `end` (or all).
-pub(super) async fn answer(tab: Rc<Tab>, path: String, first: u64, end: Option<u64>, port: MessagePort) {
+/// What is asked for: the bytes of `path` from `first` to `end`, or all that follow.
+pub(super) struct Wanted {
+    pub(super) path: String,
+    pub(super) first: u64,
+    pub(super) end: Option<u64>,
+    /// Whether it is played as it comes.
+    pub(super) plays: bool,
+}
+
+/// Answers one request.
+pub(super) async fn answer(tab: Rc<Tab>, wanted: Wanted, port: MessagePort) {
+    let Wanted { path, first, end, plays } = wanted;
     let asset = tab.site.borrow().as_ref().and_then(|site| site.asset(&path).cloned());
     let Some(asset) = asset else {
         fail(&port, "not-in-manifest");
@@ -73,7 +83,7 @@ pub(super) async fn answer(tab: Rc<Tab>, path: String, first: u64, end: Option<u
         asker.fail("range-empty");
         return;
     }
-    let sent = asker.send(&tab, &asset, range).await;
+    let sent = asker.send(&tab, &asset, range, plays).await;
     if let Err(reason) = sent {
         tab.note(&reason);
         asker.fail(&reason);
@@ -103,13 +113,13 @@ impl Asker {
         Self { port, credit, cancelled, spoke_at, seen, _listener: listener }
     }
 
-    async fn send(&self, tab: &Rc<Tab>, asset: &Asset, range: Range<u64>) -> Result<(), String> {
+    async fn send(&self, tab: &Rc<Tab>, asset: &Asset, range: Range<u64>, plays: bool) -> Result<(), String> {
         let (root, shape) = (asset.root, asset.shape);
         tab.begin(root, shape);
         let _pinned = Pinned { tab: tab.clone(), root };
         tab.count_cached(root, shape, &range);
         self.head(asset, &range);
-        let job = tab.obtain(root, shape, &range, &asset.content_type);
+        let job = tab.obtain(root, shape, &range, plays);
         let mut next = range.start;
         while next < range.end {
             if self.cancelled.get() {
@@ -136,8 +146,8 @@ impl Asker {
         Ok(())
     }
 
-    /// Until something of the blob changes. An asker that gets nothing meanwhile hears that pieces come: of this
-    /// blob, only not the next one, or for other askers.
+    /// Until something of the blob changes. An asker that gets nothing meanwhile hears that we live, and whether
+    /// pieces come: of this blob, only not the next one, or for other askers.
     async fn wait(&self, tab: &Rc<Tab>, root: BlobRoot) {
         let changed = tab.changed(root);
         futures::pin_mut!(changed);
@@ -149,8 +159,16 @@ impl Asker {
                 Either::Right(_) => false,
             };
             let taken = tab.taken.get();
-            if taken != self.seen.replace(taken) && self.credit.get() > 0 {
-                self.post("busy", &if here { "here" } else { "elsewhere" }.into(), None);
+            let came = taken != self.seen.replace(taken);
+            if self.credit.get() > 0 {
+                let busy = if !came {
+                    "awaited"
+                } else if here {
+                    "here"
+                } else {
+                    "elsewhere"
+                };
+                self.post("busy", &busy.into(), None);
             }
             self.spoke_at.set(web_time::Instant::now());
             if here {

@@ -32,7 +32,7 @@ pub(super) fn prepare(cargo: &mut Command) -> Result<()> {
     let this = std::env::current_exe().context("where this program is")?;
     cargo.args(["--target", TARGET, "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
     // Beside the flags of .cargo/config.toml, not instead of them.
-    cargo.args(["--config", r#"target.wasm32-unknown-unknown.rustflags=["-Zunstable-options","-Cpanic=immediate-abort","-Zlocation-detail=none","-Zfmt-debug=shallow"]"#]);
+    cargo.args(["--config", r#"target.wasm32-unknown-unknown.rustflags=["-Zunstable-options","-Cpanic=immediate-abort","-Zlocation-detail=none","-Zfmt-debug=none"]"#]);
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTC_WRAPPER", this).env(IN_PLACE_OF_RUSTC, "1");
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Links and their streams: one for control, one for what we fetch, one for what we serve.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::channel::mpsc;
@@ -17,15 +16,17 @@ use shared::peer::{Done, LinkAbout, Received, Source, Stream};
 
 use super::super::Tab;
 use super::fetch::verdict;
-use super::serve::{self, Cancelled, Item};
+use super::serve::{self, Item};
 use super::streams::{Frames, write, write_frames};
 
 /// Frames that wait to be written. Who takes none for so long is no use as a neighbour.
 const FRAMES_MAX: usize = 256;
 /// Answers that wait to be written; the core refuses long before.
 const SERVE_ITEMS_MAX: usize = 1024;
-/// Bytes taken from a Fetch stream at a time: four pieces.
-const READ_BYTES: usize = 64 * 1024;
+/// Requests remembered of a link: at 128 KiB each, far more than its window holds.
+const ASKED_MAX: usize = 256;
+/// Bytes taken from a Fetch stream at a time: a full message, four pieces.
+const READ_BYTES: usize = 65 * 1024;
 
 /// What a request is for, and how many of its pieces are still to come.
 struct Asked {
@@ -40,8 +41,8 @@ pub(super) struct Link {
     control: Option<mpsc::Sender<Vec<u8>>>,
     fetch: Option<mpsc::Sender<Vec<u8>>>,
     serve: Option<mpsc::Sender<Item>>,
-    cancelled: Cancelled,
-    asked: BTreeMap<RequestId, Asked>,
+    /// In the order of their making; those that were cancelled in vain go when [`ASKED_MAX`] came after them.
+    asked: Vec<(RequestId, Asked)>,
 }
 
 impl Tab {
@@ -112,7 +113,10 @@ impl Tab {
         {
             let mut links = self.swarm.links.borrow_mut();
             let Some(link) = links.get_mut(&id) else { return };
-            link.asked.insert(request, Asked { root, part, left: part.pieces() });
+            if link.asked.len() >= ASKED_MAX {
+                link.asked.remove(0);
+            }
+            link.asked.push((request, Asked { root, part, left: part.pieces() }));
             if link.fetch.is_none() {
                 let (queue, frames) = mpsc::channel(FRAMES_MAX);
                 link.fetch = Some(queue);
@@ -137,9 +141,7 @@ impl Tab {
     }
 
     pub(super) fn cancel_serve(&self, effect: shared::base::EffectId) {
-        for link in self.swarm.links.borrow().values() {
-            link.cancelled.borrow_mut().insert(effect);
-        }
+        self.swarm.cancelled.borrow_mut().push(effect);
     }
 
     async fn open(
@@ -204,8 +206,7 @@ impl Tab {
             let Some(link) = links.get_mut(&id).filter(|link| link.serve.is_none()) else { return };
             let (queue, items) = mpsc::channel(SERVE_ITEMS_MAX);
             link.serve = Some(queue);
-            let cancelled = link.cancelled.clone();
-            wasm_bindgen_futures::spawn_local(serve::run(self.clone(), id, items, writer, cancelled));
+            wasm_bindgen_futures::spawn_local(serve::run(self.clone(), id, items, writer));
         }
         self.read_frames(id, Stream::Serve, &mut frames).await;
         if let Some(link) = self.swarm.links.borrow_mut().get_mut(&id) {
@@ -233,6 +234,8 @@ impl Tab {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = match reader.read(&mut buffer).await {
+                // An end that was meant, in the middle of an answer.
+                Ok(0) if !answers.is_between_answers() => return self.offend(id, Offence::Truncation),
                 Ok(0) | Err(_) => break,
                 Ok(read) => read,
             };
@@ -253,7 +256,7 @@ impl Tab {
         match answer {
             Answer::End { request, frame } => {
                 if let Some(link) = self.swarm.links.borrow_mut().get_mut(&id) {
-                    link.asked.remove(&request);
+                    link.asked.retain(|(asked, _)| *asked != request);
                 }
                 self.drive(|peer, now| peer.handle_frame(now, id, Stream::Fetch, &frame));
             }
@@ -305,23 +308,18 @@ impl Tab {
 
 impl Link {
     fn new(about: LinkAbout) -> Self {
-        Self {
-            about,
-            control: None,
-            fetch: None,
-            serve: None,
-            cancelled: Cancelled::default(),
-            asked: BTreeMap::new(),
-        }
+        Self { about, control: None, fetch: None, serve: None, asked: Vec::new() }
     }
 
     /// Whose piece this is, if it was asked for and has not come yet.
     fn expect(&mut self, request: RequestId, piece: Piece) -> Option<BlobRoot> {
-        let asked = self.asked.get_mut(&request).filter(|asked| asked.part.contains(piece))?;
+        let place = self.asked.iter().position(|(asked, _)| *asked == request)?;
+        let asked =
+            self.asked.get_mut(place).map(|(_, asked)| asked).filter(|asked| asked.part.contains(piece))?;
         let root = asked.root;
         asked.left -= 1;
         if asked.left == 0 {
-            self.asked.remove(&request);
+            self.asked.remove(place);
         }
         Some(root)
     }

@@ -31,6 +31,7 @@ use super::Tab;
 use super::obtain::Job;
 use crate::net::Network;
 use link::Link;
+use reach::Supernode;
 pub(super) use reach::find_supernode;
 
 /// Tabs counted as known; a count for people, who do not tell a thousand from two.
@@ -46,6 +47,8 @@ pub(super) struct Swarm {
     http: RefCell<Vec<(EffectId, AbortHandle)>>,
     /// Requests of the page that the core has not answered yet.
     jobs: RefCell<Vec<(FetchId, Job)>>,
+    /// Serves under way that are to stop before their next pieces; each goes when it is reported.
+    cancelled: RefCell<Vec<EffectId>>,
     /// Tabs heard of, [`KNOWN_MAX`] at most.
     known: RefCell<Vec<PublicKey>>,
     reachable: Cell<bool>,
@@ -58,9 +61,11 @@ impl Swarm {
     pub(super) fn new(
         keypair: &Keypair,
         seed: [u8; 32],
-        supernode: Option<PublicKey>,
+        supernode: Option<&Supernode>,
         upload_bytes: u64,
     ) -> Self {
+        let visitor = supernode.map(|supernode| supernode.visitor);
+        let supernode = supernode.map(|supernode| supernode.key.clone());
         let config = Config {
             keypair: keypair.clone(),
             role: Role::Tab,
@@ -74,6 +79,9 @@ impl Swarm {
         // The worker is started only with the visitor's consent, and ended with it.
         peer.set_consent(now, Consent { serve: true, fetch: true });
         peer.set_budget(now, Budget { upload_bytes, ..Budget::UNLIMITED });
+        if let Some(visitor) = visitor {
+            peer.set_visitor(visitor);
+        }
         Self {
             peer: RefCell::new(peer),
             network: RefCell::default(),
@@ -81,6 +89,7 @@ impl Swarm {
             links: RefCell::default(),
             http: RefCell::default(),
             jobs: RefCell::default(),
+            cancelled: RefCell::default(),
             known: RefCell::default(),
             reachable: Cell::new(false),
             started: web_time::Instant::now(),
@@ -157,7 +166,7 @@ impl Tab {
         root: BlobRoot,
         shape: BlobShape,
         range: &Range<u64>,
-        content_type: &str,
+        plays: bool,
     ) -> Job {
         let groups = if shape.size() == 0 { 0..1 } else { shape.groups_touched(range) };
         let job = Job::default();
@@ -168,7 +177,7 @@ impl Tab {
         // The answer may be among the events that follow at once, so the job is known before.
         let fetch = {
             let now = self.swarm.now();
-            let priority = priority(content_type, now);
+            let priority = priority(plays, now);
             let mut peer = self.swarm.peer.borrow_mut();
             peer.fetch(now, root, shape, priority, groups)
         };
@@ -276,7 +285,7 @@ impl Tab {
                 }
                 self.wake(root);
             }
-            Event::PeerCut { offence, .. } => self.note(&format!("peer-cut: {offence:?}")),
+            Event::PeerCut { offence, .. } => self.note(&format!("peer-cut: {}", offence.name())),
             Event::ManifestNewer { .. } => {
                 let tab = self.clone();
                 wasm_bindgen_futures::spawn_local(async move {
@@ -315,10 +324,10 @@ impl Tab {
 }
 
 /// What plays is fetched in order and in time; everything else is waited for as a whole.
-fn priority(content_type: &str, now: Instant) -> Priority {
+fn priority(plays: bool, now: Instant) -> Priority {
     /// Eight Mbit/s: a film in good quality. A faster one asks for the next part sooner.
     const MEDIA_BYTES_PER_SECOND: u64 = 1_000_000;
-    if content_type.starts_with("video/") || content_type.starts_with("audio/") {
+    if plays {
         Priority::Deadline { start: now, bytes_per_second: MEDIA_BYTES_PER_SECOND }
     } else {
         Priority::Page

@@ -30,13 +30,16 @@ const PEER_BYTES_MAX: usize = 16 * 1024;
 /// A supernode as its edge describes it.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Supernode {
-    pub(in super::super) key: PublicKey,
+    pub(super) key: PublicKey,
+    /// Which of its visitors we are.
+    pub(super) visitor: u32,
     addresses: Vec<Multiaddr>,
 }
 
 #[derive(Deserialize)]
 struct Described {
     peer_id: String,
+    visitor: u32,
     addresses: Vec<String>,
 }
 
@@ -65,7 +68,7 @@ pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<
     if addresses.is_empty() {
         return Err("supernode: no address that a browser can dial".to_owned());
     }
-    Ok(Supernode { key, addresses })
+    Ok(Supernode { key, visitor: described.visitor, addresses })
 }
 
 impl Tab {

@@ -1,7 +1,5 @@
 //! What others want of us: pieces from the store, at the pace of their stream.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use futures::channel::mpsc;
@@ -11,11 +9,15 @@ use links::Stream;
 use shared::base::{BlobRoot, EffectId, LinkId, RequestId};
 use shared::cdn::blob::BlobShape;
 use shared::cdn::bulk::piece_frame;
-use shared::cdn::part::{Part, Piece};
+use shared::cdn::part::Part;
+use shared::cdn::replica::pieces;
 use shared::peer::Done;
 
 use super::super::Tab;
 use super::streams::framed;
+
+/// Pieces written at once: they fill one message of a data channel between two of ours.
+const PIECES_TOGETHER: usize = 4;
 
 /// One request to answer.
 pub(super) struct Job {
@@ -32,16 +34,12 @@ pub(super) enum Item {
     Job(Job),
 }
 
-/// Requests that are to stop before their next piece.
-pub(super) type Cancelled = Rc<RefCell<BTreeSet<EffectId>>>;
-
 /// Writes what is queued until the link is gone.
 pub(super) async fn run(
     tab: Rc<Tab>,
     link: LinkId,
     mut items: mpsc::Receiver<Item>,
     mut stream: WriteHalf<Stream>,
-    cancelled: Cancelled,
 ) {
     let mut broken = false;
     while let Some(item) = items.next().await {
@@ -49,9 +47,8 @@ pub(super) async fn run(
             Item::Frame(frame) => broken |= stream.write_all(&framed(&frame)).await.is_err(),
             Item::Job(job) => {
                 let effect = job.effect;
-                let done =
-                    if broken { Done::Failed } else { answer(&tab, job, &mut stream, &cancelled).await };
-                cancelled.borrow_mut().remove(&effect);
+                let done = if broken { Done::Failed } else { answer(&tab, job, &mut stream).await };
+                tab.swarm.cancelled.borrow_mut().retain(|cancelled| *cancelled != effect);
                 tab.done(effect, done);
             }
         }
@@ -63,32 +60,27 @@ pub(super) async fn run(
     let _ = stream.close().await;
 }
 
-async fn answer(tab: &Rc<Tab>, job: Job, stream: &mut WriteHalf<Stream>, cancelled: &Cancelled) -> Done {
+async fn answer(tab: &Rc<Tab>, job: Job, stream: &mut WriteHalf<Stream>) -> Done {
     let mut sent = 0;
-    for piece in pieces(job.part) {
-        if cancelled.borrow().contains(&job.effect) {
-            break;
+    let mut messages = Vec::new();
+    let mut wanted = pieces(job.part).peekable();
+    while wanted.peek().is_some() && !tab.swarm.cancelled.borrow().contains(&job.effect) {
+        messages.clear();
+        let before = sent;
+        for piece in wanted.by_ref().take(PIECES_TOGETHER) {
+            let stored = tab.blobs.borrow_mut().get(job.root, piece);
+            let Some(payload) = stored else { return Done::Failed };
+            debug_assert_eq!(payload.len() as u64, piece.bytes(job.shape), "the store gives whole pieces");
+            messages.extend(piece_frame(job.request, piece, payload.len()));
+            messages.extend_from_slice(&payload);
+            sent += payload.len() as u64;
         }
-        let stored = tab.blobs.borrow_mut().get(job.root, piece);
-        let Some(payload) = stored else { return Done::Failed };
-        debug_assert_eq!(payload.len() as u64, piece.bytes(job.shape), "the store gives whole pieces");
-        let mut message = piece_frame(job.request, piece, payload.len());
-        message.extend_from_slice(&payload);
-        if stream.write_all(&message).await.is_err() {
+        if stream.write_all(&messages).await.is_err() {
             return Done::Failed;
         }
-        sent += payload.len() as u64;
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
-        let uploaded = payload.len() as f64;
+        let uploaded = (sent - before) as f64;
         tab.status.borrow_mut().bytes.uploaded += uploaded;
     }
     Done::Served { bytes: sent }
-}
-
-fn pieces(part: Part) -> Box<dyn Iterator<Item = Piece>> {
-    match part {
-        Part::Top => Box::new(std::iter::once(Piece::Top)),
-        Part::Page(page) => Box::new(std::iter::once(Piece::Page(page))),
-        Part::Groups { first, count } => Box::new((first..first.saturating_add(count)).map(Piece::Group)),
-    }
 }
