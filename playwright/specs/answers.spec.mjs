@@ -34,6 +34,9 @@ async function pass(millis) {
   await settle();
   mock.timers.tick(millis);
   await settle();
+  // Whoever is late is heard out.
+  mock.timers.tick(50);
+  await settle();
 }
 
 const clocked = (name, body) => test(name, async () => {
@@ -118,7 +121,21 @@ clocked('a worker busy with other bytes is waited for, but not for ever', async 
   request.say({ head });
   for (let seconds = 0; seconds < 2; seconds += 1) {
     await pass(2_900);
-    request.say({ busy: true });
+    request.say({ busy: 'elsewhere' });
+  }
+  await settle();
+  assert.equal(request.asked.plain.length, 0);
+  await pass(20_000);
+  assert.equal(request.asked.plain.length, 1);
+  request.end();
+});
+
+clocked('a worker that lives and gets nothing has time to ask its other sources, but not for ever', async () => {
+  const request = ask();
+  request.say({ head });
+  for (let halves = 0; halves < 18; halves += 1) {
+    await pass(500);
+    request.say({ busy: 'awaited' });
   }
   await settle();
   assert.equal(request.asked.plain.length, 0);
