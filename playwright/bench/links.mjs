@@ -85,10 +85,10 @@ const rawEnd = {
   },
 };
 
-async function raw(giver, taker, windowBytes) {
+async function raw(giver, taker, windowBytes, bytes) {
   const answer = await taker.evaluate(rawEnd.answer, [await giver.evaluate(rawEnd.offer), bytes]);
-  await giver.evaluate(rawEnd.send, [answer, bytes, windowBytes]);
-  const ms = await taker.evaluate(() => window.rawDone);
+  const done = giver.evaluate(rawEnd.send, [answer, bytes, windowBytes]).then(() => taker.evaluate(() => window.rawDone));
+  const ms = await within(PATIENCE_MS, 'the bare channel', done);
   for (const page of [giver, taker]) await page.evaluate(() => window.raw.close());
   return bytes / ms / 1000;
 }
@@ -116,7 +116,7 @@ async function ours(browser, network, giver, farther) {
     await pause(500);
     const { peers } = (await status(page)).bytes;
     const others = [];
-    for (const windowBytes of farther ? [1 << 20, 4 << 20] : [256 * 1024, 1 << 20]) others.push(await raw(giver, page, windowBytes));
+    for (const windowBytes of farther ? [1 << 20, 4 << 20] : [256 * 1024, 1 << 20]) others.push(await raw(giver, page, windowBytes, farther ? bytes / 4 : bytes));
     return { rate: bytes / ms / 1000, share: (peers - before.peers) / bytes, wrong, raw: Math.max(...others) };
   } finally {
     await close();
