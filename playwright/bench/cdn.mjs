@@ -15,12 +15,9 @@ import { pictures, site, startBrowser } from '../rig/browser.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
 import { drawCrowd } from './draw.mjs';
+import { argument, cell, pause } from './measure.mjs';
 import { modes } from './modes.mjs';
 
-const argument = (name, otherwise) => {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? otherwise : process.argv[at + 1];
-};
 const TABS = Number(argument('tabs', 10));
 const MEGABITS = Number(argument('mbit', 20));
 const DELAY_MS = Number(argument('delay', 80));
@@ -33,8 +30,6 @@ const { assets } = JSON.parse(readFileSync(join(site, 'assets.json')));
 const wanted = assets.filter(({ path }) => !path.startsWith('/download/'));
 const contentBytes = wanted.reduce((sum, { bytes }) => sum + bytes, 0);
 const limitMs = PATIENCE * ((TABS * contentBytes * 8) / (MEGABITS * 1e6)) * 1000 + 30_000;
-
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 async function crowd(mode) {
   const network = await mode.start({ startOrigin, startShaper, line: { bitsPerSecond: MEGABITS * 1e6, firstByteDelayMs: DELAY_MS }, wanted });
@@ -108,7 +103,6 @@ for (const mode of modes.filter(({ name }) => only.length === 0 || only.includes
 }
 
 const direct = outcomes.find(({ name }) => name === 'direct');
-const cell = (text, width) => String(text).padStart(width);
 console.log(`\n${'mode'.padEnd(12)}${cell('complete', 10)}${cell('all done', 11)}${cell('of direct', 11)}${cell('median', 9)}${cell('offload', 9)}${cell('infra/content', 15)}`);
 for (const outcome of outcomes) {
   const ratio = direct ? (outcome.allDoneSeconds / direct.allDoneSeconds).toFixed(2) : '–';

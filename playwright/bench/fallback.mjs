@@ -15,6 +15,7 @@ import { Supernode, tag, tagScript } from '../rig/supernode.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
 import { argument, cell, conclude, pause, quantile, within } from './measure.mjs';
+import { freePort } from './place.mjs';
 import { smallSite } from './small-site.mjs';
 
 const LOADS = Number(argument('loads', 30));
@@ -40,17 +41,10 @@ async function listener(handle) {
   };
 }
 
-/** A port where nobody listens: connections are refused. */
-async function refusingPort() {
-  const { port, close } = await listener(() => {});
-  await close();
-  return port;
-}
-
 /** A publisher's site behind the line; with `supernode`, one that serves it. */
 async function startPlace(small, { supernode = false } = {}) {
   const origin = await startOrigin({ root: small.directory });
-  const edgePort = await refusingPort();
+  const edgePort = await freePort();
   const line = await startShaper({ upstreams: { origin: origin.port, edge: edgePort }, ...LINE });
   const url = `http://localhost:${line.ports.origin}`;
   const edge = `http://localhost:${line.ports.edge}`;
@@ -78,7 +72,7 @@ const conditions = [
     name: 'supernode-refuses',
     async start(small) {
       const place = await startPlace(small);
-      place.origin.setTag(deadTag(await refusingPort()));
+      place.origin.setTag(deadTag(await freePort()));
       return place;
     },
     held: noTab,

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { site } from '../rig/browser.mjs';
 import { WITHOUT_WORKER, WITH_WORKER, running, status } from '../rig/network.mjs';
 import { Supernode, tabFiles } from '../rig/supernode.mjs';
+import { freePort } from './place.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -108,15 +109,6 @@ async function startOurs({ startOrigin, startShaper, line }, attributes) {
     reset: () => outer.reset(),
     close: async () => { await outer.close(); await origin.close(); await supernode.close(); },
   };
-}
-
-/** A port that was free a moment ago. */
-async function freePort() {
-  const probe = createServer();
-  await new Promise((done) => probe.listen(0, '127.0.0.1', done));
-  const { port } = probe.address();
-  await new Promise((done) => probe.close(done));
-  return port;
 }
 
 const firstVisit = {

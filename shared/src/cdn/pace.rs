@@ -58,6 +58,7 @@ impl Pace {
 
     /// Whether answers stand in a queue: first bytes took much longer of late than they can. Asking for more then
     /// only makes the queue longer.
+    // Once in what a visitor downloads, not at each place that asks.
     #[inline(never)]
     pub fn is_congested(&self, now: Instant) -> bool {
         now.since(self.waited_at) < QUEUE_MEMORY

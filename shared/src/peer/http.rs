@@ -223,8 +223,9 @@ impl Peer {
         let turns =
             [false, true].into_iter().flat_map(|later| fetches.iter().map(move |fetch| (*fetch, later)));
         'fetches: for (fetch, later) in turns {
+            let sole = self.is_sole(fetch);
             loop {
-                if !self.http.has_room(self.config.limits.http_requests_max, self.is_sole(fetch)) {
+                if !self.http.has_room(self.config.limits.http_requests_max, sole) {
                     break 'fetches;
                 }
                 let Some((source, root, run, why)) = self.choose_http(now, fetch, later, start) else {
@@ -287,7 +288,7 @@ impl Peer {
         start: Option<u32>,
     ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
-        let (urgent, sole) = (fetch.is_urgent(), self.swarm_of(&fetch.root) == 1);
+        let (urgent, members) = (fetch.is_urgent(), self.swarm_of(&fetch.root));
         let idle_spans = now.since(fetch.begun_at).as_secs_f64() / IDLE_PATIENCE.as_secs_f64();
         if !urgent && neighbours.is_empty() && idle_spans < 1.0 {
             return None;
@@ -295,7 +296,7 @@ impl Peer {
         // A crowd has just come: the line is full, and links to the others are being made. What we leave now, one of
         // them fetches.
         let joining = neighbours.is_empty() && !self.dialling.is_empty() && self.http.pace.is_congested(now);
-        let swarm = if urgent && !joining { 0 } else { self.swarm_of(&fetch.root) };
+        let swarm = if urgent && !joining { 0 } else { members };
         let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
         let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
@@ -317,8 +318,11 @@ impl Peer {
             };
             match turn {
                 Turn::Ours => {
-                    let groups =
-                        if neighbours.is_empty() { self.http.run_groups(sole) } else { STRIPE_GROUPS };
+                    let groups = if neighbours.is_empty() {
+                        self.http.run_groups(members == 1)
+                    } else {
+                        STRIPE_GROUPS
+                    };
                     let why = if neighbours.is_empty() { Why::Alone } else { Why::Share };
                     return Some((run_of(replica, first, range.end, groups), why));
                 }
