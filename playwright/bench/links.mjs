@@ -163,7 +163,7 @@ for (const distance of only) {
     const sound = rounds.every(({ share, wrong }) => share > 0.99 && wrong.length === 0);
     verdicts.push({ met: sound, says: `${distance}: all bytes came from the other tab, and are as published` });
     if (farther) {
-      verdicts.push({ met: farther.packets() > bytes / 1500, says: `${distance}: the packets went the long way (${farther.packets()})` });
+      verdicts.push({ met: farther.packets() > bytes / 1500, says: `${distance}: the packets went the long way (${farther.packets()}, ${farther.dropped()} lost there)` });
       verdicts.push({ met: median(({ rate }) => rate) * 8e6 >= FAR_BITS, says: `${distance}: ${(median(({ rate }) => rate) * 8).toFixed(0)} Mbit/s at ${FAR_MS} ms more, at least ${FAR_BITS / 1e6}` });
     } else {
       verdicts.push({ met: median((one) => one.rate / one.raw) >= RAW_SHARE, says: `${distance}: ${median((one) => one.rate / one.raw).toFixed(2)} of a bare channel, at least ${RAW_SHARE}` });

@@ -1,11 +1,18 @@
 // Makes two tabs on this machine as far apart as wanted: each address that one is told of the other is replaced by a
 // port of ours, behind which every packet waits. ICE takes us for the other end, so nothing of the tabs is changed.
+// As on a line, packets leave one after the other: a window that is let go at once would not fit the 64 KiB that
+// Chromium's sockets hold, and what measures the losses of this machine says nothing of distance.
 import { createSocket } from 'node:dgram';
 
 /** Pairs of ports kept; a connection has a handful of candidates. */
 const DOORS_MAX = 64;
 
 const BUFFER_BYTES = 4 * 1024 * 1024;
+const TICK_MS = 1;
+/** A line of some 100 Mbit/s, by packets of 1,200 bytes. */
+const PACKETS_A_TICK = 10;
+/** What waits at one end at most: more than a receiver lets be on its way, so that only distance is measured. */
+const WAITING_MAX = 8_000;
 
 /** A socket on this machine. */
 function bound(hear) {
@@ -16,31 +23,54 @@ function bound(hear) {
 
 /** `oneWayMs` is what each packet waits, so a round trip is twice that longer. */
 export async function startFarther(oneWayMs) {
-  const sockets = new Set();
   const doors = new Map();
-  let packets = 0;
+  /** What waits to come out of each socket, the oldest first. */
+  const lines = new Map();
+  let [packets, dropped] = [0, 0];
+  const ticking = setInterval(() => {
+    const now = performance.now();
+    for (const [socket, waiting] of lines) {
+      let sent = 0;
+      while (sent < PACKETS_A_TICK && waiting[sent]?.due <= now) {
+        socket.send(waiting[sent].packet, waiting[sent].to, '127.0.0.1');
+        sent += 1;
+      }
+      waiting.splice(0, sent);
+    }
+  }, TICK_MS);
 
   /** The port that stands for `port`. */
   async function doorTo(port) {
     if (doors.has(port)) return doors.get(port);
     if (doors.size >= DOORS_MAX) throw new Error(`more than ${DOORS_MAX} candidates`);
     const known = new Map();
-    const later = (socket, packet, to) => {
-      packets += 1;
-      setTimeout(() => { if (sockets.has(socket)) socket.send(packet, to, '127.0.0.1'); }, oneWayMs);
+    /** @param {(packet: Buffer, from: {port: number}) => void} hear */
+    const opened = async (hear) => {
+      const socket = await bound(hear);
+      lines.set(socket, []);
+      return socket;
     };
-    const door = await bound(async (packet, { port: from }) => {
+    const later = (socket, packet, to) => {
+      const waiting = lines.get(socket);
+      if (waiting.length >= WAITING_MAX) {
+        dropped += 1;
+        return;
+      }
+      packets += 1;
+      waiting.push({ packet, to, due: performance.now() + oneWayMs });
+    };
+    const door = await opened(async (packet, { port: from }) => {
       // Each who comes here has a socket of its own beyond, so that answers find the way back.
-      if (!known.has(from)) known.set(from, bound((answer) => later(door, answer, from)).then((socket) => { sockets.add(socket); return socket; }));
+      if (!known.has(from)) known.set(from, opened((answer) => later(door, answer, from)));
       later(await known.get(from), packet, port);
     });
-    sockets.add(door);
     doors.set(port, door.address().port);
     return doors.get(port);
   }
 
   return {
     packets: () => packets,
+    dropped: () => dropped,
     /** A description or a candidate with its addresses replaced: only UDP on this machine remains. */
     async rewrite(text) {
       const lines = await Promise.all(text.split('\r\n').map(async (line) => {
@@ -52,7 +82,11 @@ export async function startFarther(oneWayMs) {
       }));
       return lines.filter((line) => line !== null).join('\r\n');
     },
-    close: () => { for (const socket of sockets) { sockets.delete(socket); socket.close(); } },
+    close: () => {
+      clearInterval(ticking);
+      for (const socket of lines.keys()) socket.close();
+      lines.clear();
+    },
   };
 }
 
