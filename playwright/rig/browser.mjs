@@ -1,5 +1,6 @@
 // Chromium as the tests use it: a fresh profile, no traffic of its own, a visitor a context.
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -15,10 +16,38 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 export const site = join(root, 'target/site');
 export const pictures = join(root, 'playwright/out');
 
+function chromiumPath() {
+  const path = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  if (!existsSync(path)) throw new Error(`${path} is missing: apt-get install chromium`);
+  return path;
+}
+
+/**
+ * A browser with a profile on disk, as people have; what `startBrowser` gives is off the record, and keeps a tab's
+ * store in another process. Each `visitor()` is a page that comes by a name of its own, so has storage of its own.
+ */
+export async function startProfile({ flags = [], ...options } = {}) {
+  const directory = mkdtempSync(join(tmpdir(), 'profile-'));
+  const context = await chromium.launchPersistentContext(directory, { executablePath: chromiumPath(), args: [...FLAGS, ...flags], ...options });
+  let visitors = 0;
+  return {
+    async visitor() {
+      visitors += 1;
+      const name = `visitor-${visitors}.localhost`;
+      const page = await context.newPage();
+      const address = (url) => Object.assign(new URL(url), { hostname: name }).href;
+      return { page, address, close: () => page.close() };
+    },
+    close: async () => {
+      await context.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
 /** A browser process; each `visitor()` is a person with an empty cache. */
 export async function startBrowser({ flags = [] } = {}) {
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  if (!existsSync(executablePath)) throw new Error(`${executablePath} is missing: apt-get install chromium`);
+  const executablePath = chromiumPath();
   const browser = await chromium.launch({ executablePath, args: [...FLAGS, ...flags] });
   return {
     browser,

@@ -11,11 +11,11 @@ const PATIENCE_MS = 30_000;
 export const WITHOUT_WORKER = 'data-consent="on" data-local-network';
 export const WITH_WORKER = `${WITHOUT_WORKER} data-sw="/sw.js"`;
 
-export async function startNetwork({ attributes = WITHOUT_WORKER, extra = '' } = {}) {
+export async function startNetwork({ attributes = WITHOUT_WORKER, ...options } = {}) {
   const origin = await startOrigin({ root: site });
   const worker = join(tabFiles, 'sw.js');
   if (existsSync(worker)) origin.addFile('/sw.js', worker);
-  const supernode = new Supernode({ site: new URL(origin.url).host, extra });
+  const supernode = new Supernode({ site: new URL(origin.url).host, ...options });
   try {
     await supernode.start();
   } catch (error) {

@@ -30,14 +30,15 @@ export class Supernode {
 
   /**
    * `edge` are lines for that section of its configuration, `extra` for the end of it.
-   * @param {{site: string, publish?: string | null, edgePort?: number, edge?: string, extra?: string}} options
+   * @param {{site: string, publish?: string | null, edgePort?: number, edge?: string, listen?: string[], extra?: string}} options
    */
-  constructor({ site, publish = siteDirectory, edgePort = 0, edge = '', extra = '' }) {
+  constructor({ site, publish = siteDirectory, edgePort = 0, edge = '', listen = ['/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/tcp/0'], extra = '' }) {
     if (!existsSync(program)) throw new Error(`${program} is missing: cargo build -p supernode`);
     this.site = site;
     this.publish = publish;
     this.edgePort = edgePort;
     this.edgeLines = edge;
+    this.listen = listen;
     this.extra = extra;
     this.key = join(this.#directory, 'publisher.key');
     this.publisher = execFileSync(program, ['key', 'new', this.key], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
@@ -63,7 +64,7 @@ tab_dir = ${JSON.stringify(tabFiles)}
 ${this.edgeLines}
 [network]
 local_network = true
-listen = ["/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/tcp/0"]
+listen = ${JSON.stringify(this.listen)}
 [[cdn.sites]]
 name = "${this.site}"
 publisher = "${this.publisher}"
@@ -118,7 +119,12 @@ ${this.extra}`);
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  /** Resident memory in bytes, as the system counts it; null where it does not say. */
+  /** What its process has used of the processors, in seconds; Linux counts in hundredths. */
+  cpuSeconds() {
+    const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
   async metrics() {
     return (await fetch(`${this.edge}/metrics`)).text();
   }

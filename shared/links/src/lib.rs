@@ -29,6 +29,7 @@ mod handler;
 mod limits;
 mod link;
 mod state;
+pub mod webrtc;
 
 pub use behaviour::{Behaviour, Config, LinkRefused};
 pub use control::{Control, OpenError};

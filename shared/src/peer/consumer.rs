@@ -206,8 +206,10 @@ impl Peer {
         let is_tab = self.config.role == super::Role::Tab;
         let max = self.config.limits.pipeline_bytes_max;
         let Some(link) = self.links.get(&id) else { return };
-        // A tab takes from supernodes only what `infrastructure` allots.
-        if !is_askable(link, now) || (is_tab && link.is_supernode()) {
+        if is_tab && link.is_supernode() {
+            return self.fill_supernode(now, id);
+        }
+        if !is_askable(link, now) {
             return;
         }
         // Refilling by quarters keeps requests long enough to be worth a frame.
@@ -221,9 +223,7 @@ impl Peer {
 
     fn choose_for(&mut self, now: Instant, id: LinkId, max: u64) -> Option<(BlobRoot, Part)> {
         let link = self.links.get(&id)?;
-        let window = link.pipeline.window_bytes(max);
-        let room = window.saturating_sub(link.pipeline.in_flight_bytes()) / GROUP_BYTES;
-        let count = u32::try_from(room).unwrap_or(RUN_GROUPS).min(RUN_GROUPS);
+        let count = room(link, max);
         if count == 0 || self.budget.download_bytes < u64::from(count) * GROUP_BYTES {
             return None;
         }
@@ -236,7 +236,7 @@ impl Peer {
                 if replica.open.next_from(range.start).is_none_or(|first| first >= range.end) {
                     continue;
                 }
-                let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
+                let Some(has) = holding(link, &self.sites, &fetch.root) else { continue };
                 let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
                 let run = if in_order {
                     replica.next_in_order(has, &range, count)
@@ -527,18 +527,19 @@ pub(super) fn is_askable(link: &Link, now: Instant) -> bool {
     link.hello.is_some() && !link.choked_by_remote && link.retry_at <= now
 }
 
+/// How many groups the link's window has room for, in one request.
+pub(super) fn room(link: &Link, window_max: u64) -> u32 {
+    let room = link.pipeline.window_bytes(window_max).saturating_sub(link.pipeline.in_flight_bytes());
+    u32::try_from(room / GROUP_BYTES).unwrap_or(RUN_GROUPS).min(RUN_GROUPS)
+}
+
 /// Whether the link's peer takes its part, even where it cannot be asked at this moment.
 pub(super) fn is_present(link: &Link, now: Instant) -> bool {
     link.hello.is_some() && link.retry_at <= now + PAUSE_SHORT
 }
 
 /// What the link's peer holds of a blob, by its own word or because it holds the whole site.
-pub(super) fn holding<'a>(
-    link: &'a Link,
-    sites: &super::Sites,
-    _replica: &Replica,
-    root: &BlobRoot,
-) -> Option<&'a Has> {
+pub(super) fn holding<'a>(link: &'a Link, sites: &super::Sites, root: &BlobRoot) -> Option<&'a Has> {
     const ALL: &Has = &Has::All;
     if let Some(has) = link.has.get(root) {
         return Some(has);

@@ -28,7 +28,7 @@ impl Peer {
                 continue;
             }
             let Some(replica) = self.replicas.get(&fetch.root) else { continue };
-            let Some(has) = holding(link, &self.sites, replica, &fetch.root) else { continue };
+            let Some(has) = holding(link, &self.sites, &fetch.root) else { continue };
             let first = Piece::Group(fetch.range.start);
             for (piece, (at, askers)) in replica.asked.range(first..).take(ENDGAME_SCAN) {
                 let Piece::Group(group) = *piece else { continue };

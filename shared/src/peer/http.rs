@@ -15,7 +15,7 @@ use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, Priority, 
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
-        blob::GROUP_BYTES,
+        blob::{BlobShape, GROUP_BYTES},
         pace::Pace,
         part::{Hashes, Part, Piece, Run},
         replica::{Asker, Replica},
@@ -196,7 +196,7 @@ impl Http {
 
 /// Why HTTP is asked for something.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     Alone,
     Share,
     Spare,
@@ -231,8 +231,9 @@ impl Peer {
                 let Some((source, root, run, why)) = self.choose_http(now, fetch, later, start) else {
                     break;
                 };
+                let bytes = self.replicas.get(&root).map_or(0, |replica| run.bytes(replica.shape));
                 self.ask_http(now, source, root, run);
-                self.note_asked(root, run, why);
+                self.note_asked(bytes, why);
             }
         }
         self.fall_back(now);
@@ -251,7 +252,8 @@ impl Peer {
         let replica = self.replicas.get(&root)?;
         replica.open.next_from(range.start).filter(|first| *first < range.end)?;
         let (edge, origin) = self.sources(now);
-        if !edge && !origin {
+        // A supernode's link spares the origin.
+        if !edge && (!origin || self.is_supernode_here(now)) {
             return None;
         }
         let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
@@ -279,7 +281,7 @@ impl Peer {
     }
 
     /// The groups of a fetch to ask HTTP for, and why.
-    fn choose_run(
+    pub(super) fn choose_run(
         &self,
         now: Instant,
         fetch: &consumer::Fetch,
@@ -418,18 +420,16 @@ impl Peer {
     }
 
     fn is_held_nearby(&self, now: Instant, root: BlobRoot, group: u32) -> bool {
-        let Some(replica) = self.replicas.get(&root) else { return false };
         self.consent.fetch
             && self.links.values().any(|link| {
                 !link.is_supernode()
                     && consumer::is_present(link, now)
-                    && consumer::holding(link, &self.sites, replica, &root)
-                        .is_some_and(|has| has.group(group))
+                    && consumer::holding(link, &self.sites, &root).is_some_and(|has| has.group(group))
             })
     }
 
     /// Which sources may be asked now: edge, origin.
-    fn sources(&self, now: Instant) -> (bool, bool) {
+    pub(super) fn sources(&self, now: Instant) -> (bool, bool) {
         let sources = self.config.http;
         (
             sources.edge && self.http.edge.not_before <= now,
@@ -447,13 +447,7 @@ impl Peer {
         if !self.http.is_busy() {
             self.http.pace.begin(now);
         }
-        for stripe in spread::stripes_of(&[(run.first, run.count)], shape) {
-            for link in self.links.values_mut() {
-                link.claims.give_up(root, stripe);
-            }
-        }
-        let coming = GroupRange { first: run.first, count: run.count };
-        self.news.entry(root).or_default().coming.push(coming);
+        self.tell_coming(root, shape, run.first, run.count);
         let transfer = Transfer {
             effect,
             source,
@@ -469,8 +463,17 @@ impl Peer {
         self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, run });
     }
 
-    fn note_asked(&mut self, root: BlobRoot, run: Run, why: Why) {
-        let bytes = self.replicas.get(&root).map_or(0, |replica| run.bytes(replica.shape));
+    /// Neighbours hear that these groups will be here, and are not waited for.
+    pub(super) fn tell_coming(&mut self, root: BlobRoot, shape: BlobShape, first: u32, count: u32) {
+        for stripe in spread::stripes_of(&[(first, count)], shape) {
+            for link in self.links.values_mut() {
+                link.claims.give_up(root, stripe);
+            }
+        }
+        self.news.entry(root).or_default().coming.push(GroupRange { first, count });
+    }
+
+    pub(super) fn note_asked(&mut self, bytes: u64, why: Why) {
         let asked = &mut self.meters.asked;
         *match why {
             Why::Alone => &mut asked.alone,
@@ -513,11 +516,12 @@ impl Peer {
     /// Answers the fetches for which nobody is left to ask.
     fn fall_back(&mut self, now: Instant) {
         let (edge, origin) = self.sources(now);
+        let supernode = self.is_supernode_here(now);
         let stuck = |fetch: &consumer::Fetch| {
             let Some(replica) = self.replicas.get(&fetch.root) else { return true };
             let first = replica.open.next_from(fetch.range.start).filter(|first| *first < fetch.range.end);
             let Some(first) = first else { return false };
-            let reachable = edge || (origin && replica.can_judge(first));
+            let reachable = edge || supernode || (origin && replica.can_judge(first));
             fetch.is_urgent() && !reachable && !self.is_held_nearby(now, fetch.root, first)
         };
         let stuck: Vec<(FetchId, BlobRoot)> = self

@@ -37,6 +37,7 @@ mod http;
 mod link;
 mod provider;
 mod rendezvous;
+mod supernode;
 
 use core::time::Duration;
 use std::{

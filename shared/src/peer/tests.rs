@@ -185,6 +185,28 @@ fn alone_everything_comes_by_http_once() {
 }
 
 #[test]
+fn where_the_edge_cannot_be_had_the_supernode_gives_over_its_link() {
+    let mut pair = Pair::new(false);
+    let (site, ours, theirs) = (SiteId([7; 32]), pair.peers[0].public_key(), pair.peers[1].public_key());
+    assert_ne!(ours, theirs);
+    pair.peers[0].config.supernodes.insert(theirs);
+    pair.peers[0].config.http.origin = true;
+    pair.peers[1].config.role = Role::Supernode;
+    pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
+    for peer in &mut pair.peers {
+        peer.sites.entry(site).or_default().roots.insert(ROOT);
+    }
+    pair.peers[0].join(pair.now, site, 1, false);
+    pair.peers[1].join(pair.now, site, 1, true);
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 100);
+    pair.run(5);
+    assert!(pair.completed(fetch));
+    assert_eq!(pair.http_bytes, 0, "the origin is spared");
+    assert!(pair.peers[0].meters().received.supernodes >= 100 * 16_384);
+}
+
+#[test]
 fn a_liar_is_cut_after_one_bad_group_and_http_finishes() {
     let mut pair = Pair::new(true);
     pair.second_lies = true;

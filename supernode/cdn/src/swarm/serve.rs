@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 use super::streams::{Report, write};
 use crate::{Cdn, OpenBlob, ReadError, Source};
 
+/// Pieces written at once: they fill one frame of a data channel between two of ours.
+const PIECES_TOGETHER: usize = 4;
+
 /// What to write on a Serve stream.
 pub(super) enum Job {
     /// Pieces from the store.
@@ -151,20 +154,27 @@ impl Answer<'_> {
             }
             let (start, before) = (rest.start, group);
             rest.start += bytes.len() as u64;
+            let mut pieces = Vec::new();
             // The empty blob has one group, empty.
             while let Some(place) = shape.group_bytes(group).filter(|place| place.end <= rest.start) {
                 if group == first.saturating_add(count) {
                     break;
                 }
                 let at = |byte: u64| usize::try_from(byte - start).unwrap_or(usize::MAX);
-                let payload = bytes.get(at(place.start)..at(place.end));
-                match self.piece(Piece::Group(group), payload, writer).await {
-                    Outcome::Sent if !self.cancelled.contains(self.effect) => group += 1,
-                    ended => return ended,
-                }
+                let Some(payload) = bytes.get(at(place.start)..at(place.end)) else {
+                    return Outcome::Unreadable;
+                };
+                pieces.push((Piece::Group(group), payload));
+                group += 1;
             }
             if group == before {
                 return Outcome::Unreadable;
+            }
+            for together in pieces.chunks(PIECES_TOGETHER) {
+                match self.pieces(together, writer).await {
+                    Outcome::Sent if !self.cancelled.contains(self.effect) => {}
+                    ended => return ended,
+                }
             }
         }
         Outcome::Sent
@@ -177,15 +187,23 @@ impl Answer<'_> {
         writer: &mut WriteHalf<links::Stream>,
     ) -> Outcome {
         let Some(payload) = payload else { return Outcome::Unreadable };
+        self.pieces(&[(piece, payload)], writer).await
+    }
+
+    /// Writes them at once.
+    async fn pieces(&mut self, pieces: &[(Piece, &[u8])], writer: &mut WriteHalf<links::Stream>) -> Outcome {
         if self.cancelled.contains(self.effect) {
             return Outcome::Sent;
         }
-        let mut out = piece_frame(self.request, piece, payload.len());
-        out.extend_from_slice(payload);
+        let mut out = Vec::new();
+        for (piece, payload) in pieces {
+            out.extend(piece_frame(self.request, *piece, payload.len()));
+            out.extend_from_slice(payload);
+        }
         if !write(writer, &out).await {
             return Outcome::Dead;
         }
-        self.sent += payload.len() as u64;
+        self.sent += pieces.iter().map(|(_, payload)| payload.len() as u64).sum::<u64>();
         Outcome::Sent
     }
 }

@@ -1,11 +1,13 @@
 //! The task of a listener: one socket, its sessions, their appointments.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quinn_udp::RecvMeta;
 use tokio::io::Interest;
 use tokio::sync::mpsc;
 
@@ -17,8 +19,13 @@ use super::wire::{SessionId, Wire};
 /// Longest datagram taken in. Ours stay at 1,200; nothing honest exceeds an Ethernet frame.
 const DATAGRAM_BYTES_MAX: usize = 1_600;
 
-/// Datagrams taken before the clock is looked at again.
-const BURST: usize = 64;
+/// Times the socket is asked before the clock is looked at again.
+const BURST: usize = 16;
+
+/// Buffers filled at once. A source that sends several datagrams in one call has them in one buffer, so each holds as
+/// much as UDP can say.
+const BUFFERS: usize = 8;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Addresses a session may be reached at: browsers try several before they settle.
 const ADDRESSES_PER_SESSION: usize = 4;
@@ -73,7 +80,7 @@ impl Driver {
         let wire = self.wire.clone();
         let sleep = tokio::time::sleep(IDLE_SLEEP);
         tokio::pin!(sleep);
-        let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+        let mut buffer = vec![0; BUFFERS * BUFFER_BYTES];
         loop {
             let at = wire.next_appointment().unwrap_or_else(|| Instant::now() + IDLE_SLEEP);
             if sleep.deadline().into_std() != at {
@@ -111,11 +118,20 @@ impl Driver {
     fn receive(&mut self, buffer: &mut [u8]) {
         let now = Instant::now();
         for _ in 0..BURST {
-            match self.wire.socket.try_recv_from(buffer) {
-                Ok((bytes, from)) => {
-                    self.wire.stats.datagrams_in.one();
-                    self.wire.stats.bytes_in.add(bytes as u64);
-                    self.handle_datagram(&buffer[..bytes], from, now);
+            let mut about = [RecvMeta::default(); BUFFERS];
+            let (slices, _) = buffer.as_chunks_mut::<BUFFER_BYTES>();
+            let Ok(slices) = <&mut [_; BUFFERS]>::try_from(slices) else { return };
+            let received =
+                self.wire.receive(&mut slices.each_mut().map(|slice| IoSliceMut::new(slice)), &mut about);
+            match received {
+                Ok(filled) => {
+                    for (slice, about) in slices.iter().zip(&about[..filled]) {
+                        for datagram in slice[..about.len].chunks(about.stride.max(1)) {
+                            self.wire.stats.datagrams_in.one();
+                            self.wire.stats.bytes_in.add(datagram.len() as u64);
+                            self.handle_datagram(datagram, about.addr, now);
+                        }
+                    }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 // An ICMP answer to an earlier datagram; it says nothing about this socket.
@@ -196,7 +212,7 @@ impl Driver {
         let permit = self.admission.admit(from.ip()).ok()?;
         let id = self.next_id;
         self.next_id += 1;
-        let session = Session::new(id, from, permit, self.wire.clone(), now);
+        let session = Session::new(id, from, permit, self.wire.clone(), stun::frame_bytes_max(fragment), now);
         let fragment: Box<str> = fragment.into();
         self.by_fragment.insert(fragment.clone(), id);
         self.sessions.insert(id, Known { session, fragment, addresses: VecDeque::new() });

@@ -41,6 +41,7 @@ impl SctpConfig {
             TransportConfig::default()
                 .with_max_receive_buffer_size(receive_window_bytes)
                 .with_max_receive_message_size(message_bytes)
+                .with_max_send_message_size(message_bytes)
                 // Liveness is ICE's business; SCTP gives up when the session does.
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)

@@ -64,9 +64,10 @@ impl Session {
         remote: SocketAddr,
         permit: Permit,
         wire: Arc<Wire>,
+        frame_bytes_max: usize,
         now: Instant,
     ) -> Arc<Self> {
-        let state = State::new(id, remote, permit, wire.clone(), now);
+        let state = State::new(id, remote, permit, wire.clone(), frame_bytes_max, now);
         let session = Arc::new(Self { id, wire, state: Mutex::new(state) });
         session.appoint(&mut session.lock());
         session

@@ -34,6 +34,9 @@ const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 /// DTLS records plus SCTP packets stay below this on the wire.
 const DATAGRAM_TARGET_BYTES: usize = 1_200;
 
+/// Datagrams sent in one call. More save little, and a browser's socket holds some fifty.
+const BATCH_DATAGRAMS_MAX: usize = 16;
+
 /// Names a channel for its whole life, over all reuses of its stream id.
 pub(super) type ChannelKey = u64;
 
@@ -64,8 +67,34 @@ pub(super) struct State {
     /// Streams closed by SCTP whose reset is not complete: their ids are not free.
     resetting: HashSet<u16>,
     next_key: ChannelKey,
+    batch: Batch,
+    /// The longest frame that the remote takes.
+    frame_bytes_max: usize,
     /// Datagrams the socket would not take; SCTP is not asked for more until they are gone.
     unsent: VecDeque<Vec<u8>>,
+}
+
+/// Datagrams of one length, of which the last may be shorter: one call of the system sends them all.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    segment_bytes: usize,
+}
+
+impl Batch {
+    fn takes(&self, bytes: usize, segments_max: usize) -> bool {
+        self.bytes.is_empty()
+            || bytes <= self.segment_bytes
+                && self.bytes.len().is_multiple_of(self.segment_bytes)
+                && self.bytes.len() / self.segment_bytes < segments_max.min(BATCH_DATAGRAMS_MAX)
+    }
+
+    fn push(&mut self, datagram: &[u8]) {
+        if self.bytes.is_empty() {
+            self.segment_bytes = datagram.len();
+        }
+        self.bytes.extend_from_slice(datagram);
+    }
 }
 
 /// Who wants to know what of the connection as a whole.
@@ -93,6 +122,7 @@ impl State {
         remote: SocketAddr,
         permit: Permit,
         wire: Arc<Wire>,
+        frame_bytes_max: usize,
         now: Instant,
     ) -> Self {
         Self {
@@ -117,6 +147,8 @@ impl State {
             by_stream: BTreeMap::new(),
             resetting: HashSet::new(),
             next_key: 0,
+            batch: Batch::default(),
+            frame_bytes_max,
             unsent: VecDeque::new(),
             wire,
         }
@@ -286,6 +318,7 @@ impl State {
                 break;
             }
         }
+        self.flush();
         self.count_in_flight(now);
     }
 
@@ -297,13 +330,10 @@ impl State {
             let buffer = if heap.is_empty() { &mut stack[..] } else { &mut heap[..] };
             match dtls.poll_output(buffer) {
                 DtlsOutput::Packet(packet) => {
-                    let waiting = !self.unsent.is_empty();
-                    if waiting || !self.wire.send(packet, self.remote) {
-                        self.unsent.push_back(packet.to_vec());
-                        if !waiting {
-                            self.wire.wait_for_socket(self.id);
-                        }
+                    if !self.batch.takes(packet.len(), self.wire.segments_max()) {
+                        self.flush();
                     }
+                    self.batch.push(packet);
                 }
                 DtlsOutput::ApplicationData(data) => {
                     self.sctp.handle_datagram(now, Bytes::copy_from_slice(data));
@@ -326,6 +356,21 @@ impl State {
         }
         if let Some(reason) = closing {
             self.close(reason, now);
+        }
+    }
+
+    /// Sends what DTLS has made, or keeps it until the socket takes it.
+    fn flush(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.bytes.is_empty() {
+            return;
+        }
+        let waiting = !self.unsent.is_empty();
+        if waiting || !self.wire.send_segments(&batch.bytes, batch.segment_bytes, self.remote) {
+            self.unsent.extend(batch.bytes.chunks(batch.segment_bytes).map(<[u8]>::to_vec));
+            if !waiting {
+                self.wire.wait_for_socket(self.id);
+            }
         }
     }
 

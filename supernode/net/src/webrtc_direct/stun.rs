@@ -6,8 +6,11 @@
 
 use std::net::SocketAddr;
 
+use links::webrtc::{LARGE_FRAME_BYTES, LARGE_FRAMES_MARK};
 use str0m::crypto::CryptoProvider;
 use str0m::ice::{StunMessage, TransId};
+
+use super::framing::MESSAGE_BYTES_MAX;
 
 /// What the specification puts before the client's random string.
 const FRAGMENT_PREFIX: &str = "libp2p+webrtc+v1/";
@@ -23,6 +26,12 @@ pub(super) fn is_stun(datagram: &[u8]) -> bool {
 /// DTLS records begin with a content type of 20 to 63 (RFC 7983).
 pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|byte| (20..64).contains(byte))
+}
+
+/// The longest frame that a client takes, by the name it chose for its session.
+pub(super) fn frame_bytes_max(fragment: &str) -> usize {
+    let random = fragment.strip_prefix(FRAGMENT_PREFIX).unwrap_or_default();
+    if random.starts_with(LARGE_FRAMES_MARK) { LARGE_FRAME_BYTES } else { MESSAGE_BYTES_MAX }
 }
 
 /// A binding request that passed its integrity check.
@@ -99,6 +108,13 @@ mod tests {
         check(&format!("{FRAGMENT}:{FRAGMENT}"), "another password", None);
         check(&format!("{FRAGMENT}:other"), FRAGMENT, None);
         check("somebody:somebody", "somebody", None);
+    }
+
+    #[test]
+    fn only_who_says_so_gets_large_frames() {
+        assert_eq!(frame_bytes_max(FRAGMENT), MESSAGE_BYTES_MAX);
+        assert_eq!(frame_bytes_max("libp2p+webrtc+v1/frames65abc"), LARGE_FRAME_BYTES);
+        assert_eq!(frame_bytes_max("frames65"), MESSAGE_BYTES_MAX);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Transport {
         let socket = bind(address)?;
         let local = socket.local_addr()?;
         let wire =
-            Arc::new(Wire::new(socket, self.certificate.clone(), self.limits.clone(), self.stats.clone()));
+            Arc::new(Wire::new(socket, self.certificate.clone(), self.limits.clone(), self.stats.clone())?);
         let (sender, incoming) = mpsc::channel(INCOMING_MAX);
         let interfaces = if local.ip().is_unspecified() {
             Some(IfWatcher::new()?)

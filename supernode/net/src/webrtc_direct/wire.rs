@@ -2,12 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use str0m::crypto::CryptoProvider;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
@@ -23,6 +25,7 @@ pub(super) type SessionId = u64;
 #[derive(Debug)]
 pub(super) struct Wire {
     pub socket: UdpSocket,
+    udp: UdpSocketState,
     pub crypto: CryptoProvider,
     pub certificate: Certificate,
     pub limits: Limits,
@@ -40,9 +43,10 @@ impl Wire {
         certificate: Certificate,
         limits: Limits,
         stats: Arc<Stats>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let sctp = SctpConfig::new(limits.receive_window_bytes);
-        Self {
+        Ok(Self {
+            udp: UdpSocketState::new((&socket).into())?,
             socket,
             crypto: str0m::crypto::from_feature_flags(),
             certificate,
@@ -52,16 +56,29 @@ impl Wire {
             attention: Notify::new(),
             appointments: Mutex::default(),
             waiting: Mutex::default(),
-        }
+        })
+    }
+
+    /// How many datagrams of one length the system takes in one call.
+    pub(super) fn segments_max(&self) -> usize {
+        self.udp.max_gso_segments()
     }
 
     /// Sends a datagram, or says that the socket takes no more now. Other failures are a lost
     /// packet to the protocols above.
     pub(super) fn send(&self, datagram: &[u8], to: SocketAddr) -> bool {
-        match self.socket.try_send_to(datagram, to) {
-            Ok(bytes) => {
-                self.stats.datagrams_out.one();
-                self.stats.bytes_out.add(bytes as u64);
+        self.send_segments(datagram, datagram.len(), to)
+    }
+
+    /// Sends datagrams of `segment_bytes` each, the last one perhaps shorter; all or none.
+    pub(super) fn send_segments(&self, contents: &[u8], segment_bytes: usize, to: SocketAddr) -> bool {
+        let segment_size = (contents.len() > segment_bytes).then_some(segment_bytes);
+        let transmit = Transmit { destination: to, ecn: None, contents, segment_size, src_ip: None };
+        let send = || self.udp.try_send((&self.socket).into(), &transmit);
+        match self.socket.try_io(Interest::WRITABLE, send) {
+            Ok(()) => {
+                self.stats.datagrams_out.add(contents.len().div_ceil(segment_bytes.max(1)) as u64);
+                self.stats.bytes_out.add(contents.len() as u64);
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -73,6 +90,19 @@ impl Wire {
                 true
             }
         }
+    }
+
+    /// Takes datagrams in; each buffer gets one, or several that came from one source.
+    ///
+    /// # Errors
+    /// `WouldBlock` where none are there; else what the system says of an earlier one.
+    pub(super) fn receive(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        about: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let receive = || self.udp.recv((&self.socket).into(), buffers, about);
+        self.socket.try_io(Interest::READABLE, receive)
     }
 
     /// The session wants to go on once the socket takes datagrams again.

@@ -12,6 +12,7 @@ use libp2p_core::UpgradeInfo;
 use libp2p_core::multiaddr::{Multiaddr, Protocol};
 use libp2p_core::upgrade::InboundConnectionUpgrade;
 use libp2p_identity::{Keypair, PeerId};
+use links::webrtc::LARGE_FRAMES_MARK;
 
 use super::connection::Connection;
 use super::error::Error;
@@ -128,7 +129,7 @@ fn random_ufrag() -> Result<String, Error> {
     let mut random = [0; UFRAG_RANDOM_BYTES];
     getrandom03::fill(&mut random).map_err(|error| Error::Browser(error.to_string()))?;
     let name = random.iter().map(|byte| char::from(ICE_CHARACTERS[usize::from(byte % 64)]));
-    Ok(UFRAG_PREFIX.chars().chain(name).collect())
+    Ok(UFRAG_PREFIX.chars().chain(LARGE_FRAMES_MARK.chars()).chain(name).collect())
 }
 
 impl Fingerprint {

@@ -12,12 +12,10 @@
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
+use links::webrtc::LARGE_FRAME_BYTES;
 
 /// What the specification allows one frame to be, its own length included.
 pub(crate) const FRAME_BYTES: usize = 16 * 1024;
-/// What two of ours agree on: four groups of 16 KiB with what says which they are, so a quarter of the events for
-/// the same bytes.
-pub(crate) const LARGE_FRAME_BYTES: usize = 65 * 1024;
 /// Length prefix, flag and payload header at their largest.
 pub(crate) const FRAME_OVERHEAD_BYTES: usize = 12;
 /// No honest peer sends a larger frame, whatever it agreed to.

@@ -21,11 +21,11 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::{AsyncRead, AsyncWrite, SinkExt, StreamExt};
 use libp2p_swarm::StreamProtocol;
+use links::webrtc::LARGE_FRAME_BYTES;
 use prost::Message as _;
 use unsigned_varint::codec::UviBytes;
 
 use super::error::Error;
-use super::framing::LARGE_FRAME_BYTES;
 use super::page::{Change, Page, PeerConnection};
 
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webrtc-signaling/0.0.1");

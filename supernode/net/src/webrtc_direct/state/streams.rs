@@ -7,7 +7,7 @@ use sctp_proto::{Chunks, PayloadProtocolIdentifier as Ppi};
 
 use super::super::channel::{Channel, ReadHalf, WriteHalf};
 use super::super::dcep;
-use super::super::framing::{self, Flag, PAYLOAD_BYTES_MAX};
+use super::super::framing::{self, FRAME_OVERHEAD_BYTES, Flag};
 use super::{ChannelKey, State};
 
 /// The channel both sides agree on beforehand; it carries the Noise handshake.
@@ -57,7 +57,7 @@ impl State {
             self.window.handle_blocked();
             return 0;
         }
-        let bytes = &bytes[..bytes.len().min(PAYLOAD_BYTES_MAX)];
+        let bytes = &bytes[..bytes.len().min(self.frame_bytes_max - FRAME_OVERHEAD_BYTES)];
         if !self.send_frame(key, None, bytes, now) {
             return 0;
         }
