@@ -11,7 +11,7 @@
 // Writes playwright/out/bench-cdn.json and one SVG a mode: who sent what to whom, over time.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pictures, site, startBrowser } from '../rig/browser.mjs';
+import { pictures, site, startProfile } from '../rig/browser.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
 import { drawCrowd } from './draw.mjs';
@@ -33,12 +33,13 @@ const limitMs = PATIENCE * ((TABS * contentBytes * 8) / (MEGABITS * 1e6)) * 1000
 
 async function crowd(mode) {
   const network = await mode.start({ startOrigin, startShaper, line: { bitsPerSecond: MEGABITS * 1e6, firstByteDelayMs: DELAY_MS }, wanted });
-  const browser = await startBrowser({ flags: mode.flags ?? [] });
+  const browser = await startProfile({ flags: mode.flags ?? [], serviceWorkers: mode.serviceWorkers ? 'allow' : 'block' });
   const samples = [];
   try {
     const visitors = [];
-    for (let number = 0; number < TABS; number += 1) visitors.push(await browser.visitor({ serviceWorkers: mode.serviceWorkers ? 'allow' : 'block' }));
-    for (const visitor of visitors) await mode.before?.(visitor.page, network);
+    for (let number = 0; number < TABS; number += 1) visitors.push(await browser.visitor());
+    const at = ({ address }) => ({ ...network, url: address(network.url) });
+    for (const visitor of visitors) await mode.before?.(visitor.page, at(visitor));
     network.reset();
     const started = performance.now();
     let loading = true;
@@ -53,10 +54,10 @@ async function crowd(mode) {
         await pause(SAMPLE_MS);
       }
     })();
-    const results = await Promise.all(visitors.map(async ({ page }, number) => {
+    const results = await Promise.all(visitors.map(async (visitor, number) => {
       await pause((number * ARRIVE_WITHIN_MS) / TABS);
       const begun = performance.now();
-      const result = await mode.load(page, network, limitMs).catch((error) => ({ files: 0, bytes: 0, wrong: [error.message] }));
+      const result = await mode.load(visitor.page, at(visitor), limitMs).catch((error) => ({ files: 0, bytes: 0, wrong: [error.message] }));
       return { ...result, startedMs: begun - started, seconds: (performance.now() - begun) / 1000 };
     }));
     loading = false;

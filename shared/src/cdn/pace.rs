@@ -18,6 +18,11 @@ const CONGESTED: f64 = 2.0;
 const QUEUE_MEMORY: Duration = Duration::from_secs(2);
 /// Under way at least: what a megabyte a second carries in a quarter of a second.
 const AHEAD_BYTES_MIN: u64 = 256 * 1024;
+/// Under way at least on a full line: each byte more makes everybody's queue longer, and what two visitors have to say
+/// to each other before they are linked stands in it too. Half a stripe: the next is asked for in its second half.
+const AHEAD_BYTES_QUEUED: u64 = 64 * 1024;
+/// Who comes when the line is full already sees no shorter wait than this; first bytes take less on any usual path.
+const FIRST_BYTE_USUAL: f64 = 250_000.0;
 /// Under way at most, in seconds of the measured rate: what is asked for is no longer given to others to fetch.
 const AHEAD_SECONDS: f64 = 0.5;
 
@@ -37,7 +42,7 @@ impl Default for Pace {
         Self {
             bytes_per_second: 0.0,
             first_byte_micros: None,
-            first_byte_micros_min: f64::MAX,
+            first_byte_micros_min: FIRST_BYTE_USUAL,
             waited_at: Instant::default(),
             sample_at: Instant::default(),
             sample_bytes: 0,
@@ -66,14 +71,14 @@ impl Pace {
     }
 
     /// Bytes that should be under way: enough to keep the line full, no more.
-    pub fn ahead_bytes(&self) -> u64 {
+    pub fn ahead_bytes(&self, now: Instant) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a rate, cut to a window"
         )]
         let ahead = (self.bytes_per_second * AHEAD_SECONDS) as u64;
-        ahead.max(AHEAD_BYTES_MIN)
+        ahead.max(if self.is_congested(now) { AHEAD_BYTES_QUEUED } else { AHEAD_BYTES_MIN })
     }
 
     /// Nothing was under way, and now something is: time begins to count.
@@ -114,7 +119,7 @@ mod tests {
     fn a_steady_stream_is_measured_and_silence_between_requests_is_not() {
         let at = |millis: u64| Instant::from_micros(millis * 1000);
         let mut pace = Pace::default();
-        assert_eq!(pace.ahead_bytes(), AHEAD_BYTES_MIN);
+        assert_eq!(pace.ahead_bytes(at(0)), AHEAD_BYTES_MIN);
         pace.begin(at(0));
         for millis in (10..=1000).step_by(10) {
             pace.came(at(millis), 20_000);

@@ -153,18 +153,19 @@ impl Http {
         if self.pace.is_congested(now) { self.patience() * 8 } else { SPARE_PATIENCE }
     }
 
-    fn has_room(&self, transfers_max: usize, sole: bool) -> bool {
+    fn has_room(&self, now: Instant, transfers_max: usize, sole: bool) -> bool {
         let under_way: u64 = self.transfers.iter().map(|transfer| transfer.bytes_left).sum();
-        self.transfers.len() < transfers_max && under_way < self.ahead_bytes(sole)
+        self.transfers.len() < transfers_max && under_way < self.ahead_bytes(now, sole)
     }
 
-    fn ahead_bytes(&self, sole: bool) -> u64 {
-        if sole { self.pace.ahead_bytes().max(SOLE_AHEAD_BYTES) } else { self.pace.ahead_bytes() }
+    fn ahead_bytes(&self, now: Instant, sole: bool) -> u64 {
+        let ahead = self.pace.ahead_bytes(now);
+        if sole { ahead.max(SOLE_AHEAD_BYTES) } else { ahead }
     }
 
     /// Groups that one request should ask for where nobody shares: half of what may be under way.
-    fn run_groups(&self, sole: bool) -> u32 {
-        u32::try_from(self.ahead_bytes(sole) / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
+    fn run_groups(&self, now: Instant, sole: bool) -> u32 {
+        u32::try_from(self.ahead_bytes(now, sole) / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
     }
 
     fn silent(&self, now: Instant) -> Vec<EffectId> {
@@ -225,7 +226,7 @@ impl Peer {
         'fetches: for (fetch, later) in turns {
             let sole = self.is_sole(fetch);
             loop {
-                if !self.http.has_room(self.config.limits.http_requests_max, sole) {
+                if !self.http.has_room(now, self.config.limits.http_requests_max, sole) {
                     break 'fetches;
                 }
                 let Some((source, root, run, why)) = self.choose_http(now, fetch, later, start) else {
@@ -321,7 +322,7 @@ impl Peer {
             match turn {
                 Turn::Ours => {
                     let groups = if neighbours.is_empty() {
-                        self.http.run_groups(members == 1)
+                        self.http.run_groups(now, members == 1)
                     } else {
                         STRIPE_GROUPS
                     };
