@@ -46,7 +46,8 @@ pub(super) fn assemble(
     // The socket transport would take a relayed address for its relay's, so it stands behind.
     let sockets = relay_transport
         .or_transport(websocket_websys::Transport::default().map(|connection, _| Socket(connection)))
-        .upgrade(Version::V1)
+        // A round trip less for each of the two protocols, and through a relay each is two of the line.
+        .upgrade(Version::V1Lazy)
         .authenticate(libp2p_noise::Config::new(keypair)?)
         .multiplex(libp2p::yamux::Config::default());
     let sockets = TransportTimeout::new(sockets, SOCKET_DEADLINE)
