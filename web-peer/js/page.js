@@ -144,7 +144,8 @@ class Page {
     const worker = this.#worker;
     if (worker === null) return plain(signal ?? new AbortController().signal);
     const { port1, port2 } = new MessageChannel();
-    worker.postMessage({ command: 'answer', path, first: 0, end: -1, plays: false, port: port2 }, [port2]);
+    const loaded = performance.getEntriesByName(new URL(path, location.href).href, 'resource').length > 0;
+    worker.postMessage({ command: 'answer', path, first: 0, end: -1, plays: false, loaded, port: port2 }, [port2]);
     const rest = (/** @type {string} */ range, /** @type {AbortSignal} */ signal) =>
       this.nativeFetch.call(window, path, { headers: { range, [DIRECT]: '1' }, signal });
     const left = () => this.#open.delete(answer);

@@ -26,17 +26,18 @@ const host = {
   tell: (event) => postMessage(event),
   /**
    * @param {string} url @param {number} first @param {number} end negative: to the end
-   * @param {boolean} cached the browser's cache alone
+   * @param {string} cache as `fetch` has it
    */
-  open(url, first, end, cached) {
+  open(url, first, end, cache) {
     const abort = new AbortController();
     const sameOrigin = new URL(url).origin === self.location.origin;
     /** @type {Record<string, string>} */
     const headers = sameOrigin ? { [DIRECT]: '1' } : {};
     if (first > 0 || end >= 0) headers.range = `bytes=${first}-${end >= 0 ? end - 1 : ''}`;
     /** @type {RequestInit} */
-    const init = { headers, signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
-    if (cached) Object.assign(init, { cache: 'only-if-cached', mode: 'same-origin' });
+    const init = { headers, cache: /** @type {RequestCache} */ (cache), signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
+    const cached = cache === 'only-if-cached';
+    if (cached) init.mode = 'same-origin';
     /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
     let reader;
     const body = {
@@ -82,7 +83,9 @@ const commands = {
     setInterval(refresh, REFRESH_MILLIS);
     tellStatus();
   },
-  answer({ path, first, end, plays, port }) {
+  async answer({ path, first, end, plays, loaded, port }) {
+    // What the browser has in its own cache costs nobody anything.
+    if (loaded) await peer?.seed(path);
     if (peer === null) port.close();
     else peer.answer(path, first, end, plays, port);
   },

@@ -18,6 +18,13 @@ use crate::{
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Links that a tab dials itself in a large swarm.
 const LINKS_DIALLED: usize = 5;
+/// Dials under way until somebody is linked: each takes the time of this machine and of the line, and the first link is
+/// what a fetch waits for.
+const DIALS_FIRST: usize = 3;
+/// And after that.
+const DIALS_AT_ONCE: usize = 6;
+/// Peers heard of and not dialled yet; an answer has no more, and an older one is no use.
+const ACQUAINTANCES_MAX: usize = 16;
 /// Peers wanted of one answer.
 const ASK_COUNT: u32 = 8;
 
@@ -79,9 +86,10 @@ impl Peer {
                     if let Some(site) = self.sites.get_mut(&peers.site) {
                         site.swarm = peers.swarm;
                     }
-                    for (peer, addresses) in peers.peers {
-                        self.meet(now, peer, addresses);
-                    }
+                    self.acquaintances.extend(peers.peers);
+                    let old = self.acquaintances.len().saturating_sub(ACQUAINTANCES_MAX);
+                    self.acquaintances.drain(..old);
+                    self.meet(now);
                 }
             }
             Control::Refuse => {}
@@ -260,16 +268,21 @@ impl Peer {
             && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
     }
 
-    fn meet(&mut self, now: Instant, peer: PublicKey, addresses: Vec<Vec<u8>>) {
-        let known = peer == self.config.keypair.public()
-            || self.links.values().any(|link| link.peer == peer)
-            || self.dialling.contains(&peer)
-            || self.cut.holds(now, &peer);
-        if known || addresses.is_empty() || !self.wants_peers() {
-            return;
+    /// Dials those heard of, a few at a time.
+    pub(super) fn meet(&mut self, now: Instant) {
+        let linked = self.links.values().any(|link| !link.is_supernode());
+        let at_once = if linked { DIALS_AT_ONCE } else { DIALS_FIRST };
+        while self.dialling.len() < at_once && self.wants_peers() {
+            let Some((peer, addresses)) = self.acquaintances.pop_front() else { return };
+            let known = peer == self.config.keypair.public()
+                || self.links.values().any(|link| link.peer == peer)
+                || self.dialling.contains(&peer)
+                || self.cut.holds(now, &peer);
+            if !known && !addresses.is_empty() {
+                self.dialling.push(peer.clone());
+                self.effects.push_back(Effect::Dial { peer, addresses });
+            }
         }
-        self.dialling.push(peer.clone());
-        self.effects.push_back(Effect::Dial { peer, addresses });
     }
 
     /// A peer broke the protocol: it is cut, remembered, and where nobody does that by accident, reported.

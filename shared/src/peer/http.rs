@@ -38,6 +38,9 @@ const SPARE_PATIENCE: Duration = Duration::from_millis(300);
 const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
 /// Where neighbours need longer than this for a fetch and HTTP is faster than they are, both run.
 const BEHIND: Duration = Duration::from_secs(1);
+/// A page asks for many files in one breath: visitors who do that at the same time begin in different places only
+/// where each knows what its page asks for.
+const GATHER: Duration = Duration::from_millis(10);
 /// Blobs up to so many groups are fetched without asking whose turn it is: waiting costs more than they weigh.
 const SMALL_GROUPS: u32 = 2;
 /// Under way at least for the only visitor: nobody is there to take anything over, so all that counts is that the
@@ -219,6 +222,10 @@ enum Turn {
 impl Peer {
     /// Begins the transfers that are due.
     pub(super) fn fill_http(&mut self, now: Instant) {
+        if let Some(at) = self.gathers_until(now) {
+            self.look_at = self.look_at.min(at);
+            return;
+        }
         let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
         let start = self.scatter(now, &mut fetches);
         let turns =
@@ -238,6 +245,14 @@ impl Peer {
             }
         }
         self.fall_back(now);
+    }
+
+    /// Until when more fetches may belong to the first one.
+    fn gathers_until(&self, now: Instant) -> Option<Instant> {
+        let (_, first) = self.queue.first()?;
+        let first = self.fetches.get(first).filter(|fetch| fetch.is_urgent())?;
+        let at = first.begun_at + GATHER;
+        (now < at && !self.http.is_busy() && self.swarm_of(&first.root) != 1).then_some(at)
     }
 
     /// What of a fetch is to come by HTTP now.

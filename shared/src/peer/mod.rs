@@ -163,6 +163,8 @@ pub struct Peer {
     visitor: u32,
     addresses: Vec<Vec<u8>>,
     dialling: Vec<PublicKey>,
+    /// Heard of from a supernode, and not dialled yet.
+    acquaintances: VecDeque<(PublicKey, Vec<Vec<u8>>)>,
     cut: CutList,
     #[cfg(feature = "rendezvous")]
     tracker: crate::cdn::tracker::Tracker,
@@ -199,6 +201,7 @@ impl Peer {
             choice_at: now,
             addresses: Vec::new(),
             dialling: Vec::new(),
+            acquaintances: VecDeque::new(),
             cut: CutList::default(),
             #[cfg(feature = "rendezvous")]
             tracker: crate::cdn::tracker::Tracker::default(),
@@ -243,6 +246,7 @@ impl Peer {
         let session = self.rng.next_u64();
         self.links.insert(link, link::Link::new(now, about, rendezvous, session));
         self.send_hello(link);
+        self.meet(now);
         self.turn(now);
     }
 
@@ -253,8 +257,9 @@ impl Peer {
     }
 
     /// A `Dial` came to nothing.
-    pub fn handle_dial_failed(&mut self, _now: Instant, peer: &PublicKey) {
+    pub fn handle_dial_failed(&mut self, now: Instant, peer: &PublicKey) {
         self.dialling.retain(|dialled| dialled != peer);
+        self.meet(now);
     }
 
     /// A frame came. Untrusted.

@@ -12,7 +12,7 @@ extern "C" {
 
     /// A GET that begins with [`Body::opened`].
     #[wasm_bindgen(method)]
-    fn open(this: &Host, url: &str, first: f64, end: f64, cached: bool) -> Body;
+    fn open(this: &Host, url: &str, first: f64, end: f64, cache: &str) -> Body;
 
     /// Tells the page something.
     #[wasm_bindgen(method)]
@@ -67,23 +67,44 @@ extern "C" {
 /// A transfer that did not come about or broke off. Stable names, shown in `status().reasons`.
 pub(super) type HttpReason = String;
 
+/// What the browser's own cache has to do with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cache {
+    /// What it does for everybody.
+    Usual,
+    /// Nothing is asked of the network.
+    Only,
+    /// It is left out: what comes is kept in our store, and Chromium's cache asks twice for ranges of one address
+    /// that are under way at once.
+    Beside,
+}
+
+impl Cache {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "default",
+            Self::Only => "only-if-cached",
+            Self::Beside => "no-store",
+        }
+    }
+}
+
 /// An answer whose transfer ends when this is dropped.
 pub(super) struct Transfer(Body);
 
 impl Host {
-    /// GETs the bytes from `first` to `end`, or to the resource's end; `cached` asks the browser's cache
-    /// alone.
+    /// GETs the bytes from `first` to `end`, or to the resource's end.
     pub(super) async fn get(
         &self,
         url: &str,
         first: u64,
         end: Option<u64>,
-        cached: bool,
+        cache: Cache,
     ) -> Result<Transfer, HttpReason> {
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^53 bytes")]
         let (first, end) = (first as f64, end.map_or(-1.0, |end| end as f64));
         // Whoever gives up while the head is still on its way ends the request as well.
-        let transfer = Transfer(self.open(url, first, end, cached));
+        let transfer = Transfer(self.open(url, first, end, cache.name()));
         let opened = wasm_bindgen_futures::JsFuture::from(transfer.0.opened()).await;
         opened.map(|_| transfer).map_err(|error| name_of(&error))
     }

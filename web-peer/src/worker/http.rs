@@ -12,7 +12,7 @@ use shared::cdn::replica::pieces;
 use shared::peer::HttpSource;
 
 use super::Tab;
-use super::host::{HttpReason, Transfer};
+use super::host::{Cache, HttpReason, Transfer};
 use crate::store::PutError;
 
 /// Bytes before the wanted ones that are read and dropped where a server ignores ranges; more than this
@@ -54,15 +54,17 @@ impl Tab {
             Hashes::Page => Some("page"),
             Hashes::TopAndPage => Some("top"),
         };
+        // The origin's files may be in the browser's cache already.
+        let cache = if source == HttpSource::Edge { Cache::Beside } else { Cache::Usual };
         let (mut transfer, mut skip);
         if let Some(hashes) = hashes {
             let url = format!("{url}/runs/{hashes}/{first}-{}", end - 1);
-            transfer = self.host.get(&url, 0, None, false).await?;
+            transfer = self.host.get(&url, 0, None, Cache::Beside).await?;
             ok(&transfer)?;
             skip = 0;
         } else {
             let whole = range.start == 0 && range.end == shape.size();
-            transfer = self.host.get(&url, range.start, (!whole).then_some(range.end), false).await?;
+            transfer = self.host.get(&url, range.start, (!whole).then_some(range.end), cache).await?;
             ok(&transfer)?;
             skip = bytes_to_skip(&transfer, range.start)?;
         }

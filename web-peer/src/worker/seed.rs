@@ -6,7 +6,7 @@ use shared::cdn::blob::{BlobHasher, HashTree};
 use shared::cdn::part::Piece;
 
 use super::Tab;
-use super::host::HttpReason;
+use super::host::{Cache, HttpReason};
 use super::http::reason_of;
 use crate::store::PutError;
 
@@ -23,7 +23,7 @@ impl Tab {
             return Ok(false);
         }
         let url = format!("{}{path}", self.config.origin);
-        let mut transfer = self.host.get(&url, 0, None, true).await?;
+        let mut transfer = self.host.get(&url, 0, None, Cache::Only).await?;
         if transfer.status() != 200 {
             return Err(format!("http-{}", transfer.status()));
         }

@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::MessagePort;
 
 use super::super::Tab;
-use super::super::host::Host;
+use super::super::host::{Cache, Host};
 use crate::net::{Config, Event, Events, Network};
 
 /// Between attempts to reach the supernode: doubled at each failure, to spare one that has just come back.
@@ -47,7 +47,7 @@ struct Described {
 ///
 /// Errors are named reasons: without a supernode there is no swarm, and plain HTTP remains.
 pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<Supernode, String> {
-    let mut transfer = host.get(&format!("{edge}/blackhole/v1/peer"), 0, None, false).await?;
+    let mut transfer = host.get(&format!("{edge}/blackhole/v1/peer"), 0, None, Cache::Usual).await?;
     let mut bytes = Vec::new();
     while let Some(chunk) = transfer.next().await? {
         bytes.extend(chunk);
