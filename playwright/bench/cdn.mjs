@@ -33,11 +33,16 @@ const limitMs = PATIENCE * ((TABS * contentBytes * 8) / (MEGABITS * 1e6)) * 1000
 
 async function crowd(mode) {
   const network = await mode.start({ startOrigin, startShaper, line: { bitsPerSecond: MEGABITS * 1e6, firstByteDelayMs: DELAY_MS }, wanted });
-  const browser = await startProfile({ flags: mode.flags ?? [], serviceWorkers: mode.serviceWorkers ? 'allow' : 'block' });
   const samples = [];
+  const browsers = [];
   try {
+    // Each visitor has a browser: in a common one all their packets and messages would wait in one thread.
     const visitors = [];
-    for (let number = 0; number < TABS; number += 1) visitors.push(await browser.visitor());
+    for (let number = 0; number < TABS; number += 1) {
+      const browser = await startProfile({ flags: mode.flags ?? [], serviceWorkers: mode.serviceWorkers ? 'allow' : 'block' });
+      browsers.push(browser);
+      visitors.push(await browser.visitor());
+    }
     const at = ({ address }) => ({ ...network, url: address(network.url) });
     for (const visitor of visitors) await mode.before?.(visitor.page, at(visitor));
     network.reset();
@@ -67,7 +72,7 @@ async function crowd(mode) {
     samples.push({ ms: performance.now() - started, infrastructure, tabs: last });
     return summary(mode.name, results, infrastructure, samples);
   } finally {
-    await browser.close();
+    await Promise.all(browsers.map((browser) => browser.close()));
     await network.close();
   }
 }

@@ -16,8 +16,8 @@ const FIRST_WINDOW_BYTES: u64 = 64 * 1024;
 const HEARING_MICROS: f64 = 10_000.0;
 /// No answer for this long, with requests under way, is a stall. A choked TCP path recovers within a few seconds.
 pub const STALL: Duration = Duration::from_secs(5);
-/// A link that answered within this is at work.
-const LIVELY: Duration = Duration::from_millis(250);
+/// A link that answered within this is at work: a busy machine pauses for most of it.
+const LIVELY: Duration = Duration::from_secs(1);
 /// A request this old is given to somebody else, however lively the link looks.
 pub const OVERDUE: Duration = Duration::from_secs(20);
 /// How fast the best rate is forgotten, a sample: after fifty slower samples a third is left.

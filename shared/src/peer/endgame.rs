@@ -14,6 +14,9 @@ const ENDGAME_SCAN: usize = 128;
 const ENDGAME_PIECES: u32 = 32;
 /// A piece is asked of nobody else before this, whatever is known of the links: asking twice costs both.
 const ENDGAME_PATIENCE: Duration = Duration::from_millis(200);
+/// And before this where whoever was asked delivers: on a busy machine it is late by what its processor lacks, and a
+/// second one asked lacks the same.
+const DELIVERING_PATIENCE: Duration = Duration::from_millis(1_000);
 /// Peers asked for the same piece at the end.
 pub(super) const ENDGAME_ASKERS: usize = 2;
 
@@ -49,18 +52,18 @@ impl Peer {
 
     /// How long after a piece was asked of somebody it is worth asking another, who would need `ours` for it.
     fn patience_with(&self, now: Instant, asker: Asker, ours: Duration) -> Duration {
-        let theirs = match asker {
-            Asker::Http(_) => self.http.patience(),
+        let (theirs, patience) = match asker {
+            Asker::Http(_) => (self.http.patience(), ENDGAME_PATIENCE),
             Asker::Link(link, _) => {
                 let Some(link) = self.links.get(&link) else { return Duration::ZERO };
                 // Who delivers what was asked before it will come to this too.
                 if link.pipeline.is_delivering(now) {
-                    link.pipeline.backlog() * 4
+                    (link.pipeline.backlog() * 4, DELIVERING_PATIENCE)
                 } else {
-                    link.pipeline.backlog()
+                    (link.pipeline.backlog(), ENDGAME_PATIENCE)
                 }
             }
         };
-        (theirs + ours) * 2 + ENDGAME_PATIENCE
+        (theirs + ours) * 2 + patience
     }
 }
