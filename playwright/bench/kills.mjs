@@ -65,7 +65,10 @@ function countProgram(page, counter) {
   });
 }
 
-async function tab(browser, place, number, isVictim) {
+/** Resolves when the long part of this page's visit has begun, or the page is over. */
+const longPart = (page) => midTransfer(page, 0).catch(() => undefined);
+
+async function tab(browser, place, number, isVictim, begun) {
   await pause((number * ARRIVE_WITHIN_MS) / TABS);
   const { context, page: first } = await browser.visitor({ serviceWorkers: 'block' });
   const [deaths, program] = [[], { bytes: 0 }];
@@ -73,6 +76,7 @@ async function tab(browser, place, number, isVictim) {
   countProgram(page, program);
   const work = (async () => {
     await page.goto(visitUrl(place), { waitUntil: 'commit', timeout: PATIENCE_MS });
+    longPart(page).then(begun);
     for (let death = 0; isVictim && death < DEATHS.length; death += 1) {
       const life = await midTransfer(page, DEATHS[death]);
       deaths.push({ ...life, peers: (await status(page))?.bytes.peers ?? 0 });
@@ -94,12 +98,17 @@ async function crowd(browser, small, kills) {
   let over = false;
   try {
     const begun = performance.now();
-    const loads = Array.from({ length: TABS }, (_, number) => tab(browser, place, number, kills && number % 3 === 1 && number < 3 * VICTIMS));
+    const inLongPart = [];
+    const loads = Array.from({ length: TABS }, (_, number) => {
+      const isVictim = kills && number % 3 === 1 && number < 3 * VICTIMS;
+      let load;
+      inLongPart.push(new Promise((begun) => { load = tab(browser, place, number, isVictim, begun); }));
+      return load;
+    });
     const darkness = (async () => {
       if (!kills) return;
-      // In the middle of everybody's second stage: the line has carried a page and a half each since the start.
-      const half = place.shaper.counters;
-      while (!over && half.origin.down + half.edge.down < small.bytes * 2.5) await pause(50);
+      // Everybody is in its second stage, and the last one has just begun it.
+      await Promise.all(inLongPart);
       if (over) return;
       await place.kill();
       dark = { atMs: performance.now() - begun };

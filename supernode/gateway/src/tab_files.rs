@@ -58,6 +58,8 @@ struct File {
     plain: Bytes,
     /// None where it would not be shorter.
     gzip: Option<Bytes>,
+    /// Made where the tab was built.
+    brotli: Option<Bytes>,
 }
 
 impl TabFiles {
@@ -69,6 +71,18 @@ impl TabFiles {
     /// Whether there is a tab to hand out.
     pub(crate) fn is_there(&self) -> bool {
         self.directory.is_some() || !EMBEDDED.is_empty()
+    }
+
+    /// What was compressed when the tab was built; not what is older than the file.
+    fn brotli(&self, name: &str, written: Option<SystemTime>) -> Option<Bytes> {
+        let name = format!("{name}.br");
+        let Some(directory) = &self.directory else {
+            let embedded = EMBEDDED.iter().find(|(embedded, _)| *embedded == name);
+            return embedded.map(|(_, bytes)| Bytes::from_static(bytes));
+        };
+        let found = std::fs::metadata(directory.join(&name)).ok()?;
+        let fresh = found.len() <= FILE_BYTES_MAX && found.modified().ok() >= written;
+        if fresh { std::fs::read(directory.join(name)).ok().map(Bytes::from) } else { None }
     }
 
     /// The file, read and compressed where that was not done before or it has changed. Blocks on the disk.
@@ -100,7 +114,8 @@ impl TabFiles {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&plain)?;
         let gzip = Some(Bytes::from(encoder.finish()?)).filter(|gzip| gzip.len() < plain.len());
-        let file = Arc::new(File { written, root, version, plain, gzip });
+        let brotli = self.brotli(name, written);
+        let file = Arc::new(File { written, root, version, plain, gzip, brotli });
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= KEPT_MAX {
             all.clear();
@@ -135,12 +150,17 @@ pub(crate) async fn get(
     let kind = mime_guess::from_path(&name).first_or_octet_stream();
     let reading = tokio::task::spawn_blocking(move || edge.inner.tab.get(&name)).await;
     let file = reading.map_err(Problem::internal)?.map_err(|_| missing())?;
-    let gzip = file.gzip.as_ref().filter(|_| takes_gzip(&asked));
-    let etag = format!("\"{}{}\"", file.root, if gzip.is_some() { "-gzip" } else { "" });
+    let brotli = file.brotli.as_ref().filter(|_| takes(&asked, "br")).map(|bytes| ("br", bytes));
+    let gzip = file.gzip.as_ref().filter(|_| takes(&asked, "gzip")).map(|bytes| ("gzip", bytes));
+    let encoded = brotli.or(gzip);
+    let etag = match encoded {
+        Some((encoding, _)) => format!("\"{}-{encoding}\"", file.root),
+        None => format!("\"{}\"", file.root),
+    };
     let mut response = if none_match(&asked, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        gzip.unwrap_or(&file.plain).clone().into_response()
+        encoded.map_or(&file.plain, |(_, bytes)| bytes).clone().into_response()
     };
     let headers = response.headers_mut();
     let lasting = v.is_some_and(|asked| asked == file.version);
@@ -155,18 +175,19 @@ pub(crate) async fn get(
             headers.insert(name, value);
         }
     }
-    if gzip.is_some() {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    if let Some((encoding, _)) = encoded {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
     Ok(response)
 }
 
-fn takes_gzip(asked: &HeaderMap) -> bool {
+/// Whether the asker takes this encoding (RFC 9110, section 12.5.3).
+fn takes(asked: &HeaderMap, encoding: &str) -> bool {
     let lists = asked.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|one| {
         let mut parts = one.split(';').map(str::trim);
         let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
-        parts.next() == Some("gzip") && !parts.any(refused)
+        parts.next() == Some(encoding) && !parts.any(refused)
     })
 }
 
@@ -197,11 +218,25 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
-        let takes = |value: &'static str| {
-            takes_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+    fn brotli_from_the_build_counts_unless_it_is_older_than_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let [plain, compressed] = ["a.js", "a.js.br"].map(|name| directory.path().join(name));
+        std::fs::write(&plain, "x").unwrap();
+        std::fs::write(&compressed, "shorter").unwrap();
+        let files = TabFiles::new(Some(directory.path().to_owned()));
+        assert_eq!(files.get("a.js").unwrap().brotli.as_deref(), Some(b"shorter".as_slice()));
+        let later = SystemTime::now() + std::time::Duration::from_secs(2);
+        std::fs::File::options().write(true).open(&plain).unwrap().set_modified(later).unwrap();
+        assert_eq!(files.get("a.js").unwrap().brotli, None);
+    }
+
+    #[test]
+    fn an_encoding_is_sent_to_those_who_take_it() {
+        let takes = |value: &'static str, encoding| {
+            let asked = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            takes(&asked, encoding)
         };
-        assert!(takes("gzip, deflate, br, zstd") && takes("br;q=1.0, gzip;q=0.8"));
-        assert!(!takes("br") && !takes("gzip;q=0") && !takes(""));
+        assert!(takes("gzip, deflate, br, zstd", "gzip") && takes("br;q=1.0, gzip;q=0.8", "br"));
+        assert!(!takes("br", "gzip") && !takes("gzip;q=0", "gzip") && !takes("", "br"));
     }
 }

@@ -49,9 +49,28 @@ pub(crate) fn build() -> Result<()> {
         let copied = copy_changed(&root().join("web-peer/js"), &directory())?;
         write_service_worker()?;
         let loader_bytes = write_loader()?;
+        compress()?;
         let loader = format!("loader {:.1} KB gzipped", loader_bytes as f64 / 1024.0);
         Ok(if copied == 0 { Outcome::Already(loader) } else { Outcome::Done(loader) })
     })
+}
+
+/// Writes each file's Brotli (RFC 7932) beside it, which takes too long to do when a visitor asks.
+fn compress() -> Result<()> {
+    for entry in std::fs::read_dir(directory())? {
+        let plain = entry?.path();
+        let compressed = plain.with_added_extension("br");
+        let is_plain = plain.extension().is_some_and(|kind| kind == "js" || kind == "wasm");
+        if !is_plain || compressed.exists() && modified(&compressed) >= modified(&plain) {
+            continue;
+        }
+        let bytes = std::fs::read(&plain)?;
+        let mut out = Vec::new();
+        let best = brotli::enc::BrotliEncoderParams { size_hint: bytes.len(), ..Default::default() };
+        brotli::BrotliCompress(&mut bytes.as_slice(), &mut out, &best)?;
+        std::fs::write(compressed, out)?;
+    }
+    Ok(())
 }
 
 /// The service worker is one file on the publisher's own origin, so what it shares with the page is put into it.
