@@ -90,7 +90,7 @@ const webtorrent = {
   sample: (page) => page.evaluate(() => window.torrentStatus?.() ?? null),
 };
 
-/** Our tag on the page; origin and supernode behind the one line. Signalling is on it too: all is counted. */
+/** Our tag on the page; origin and edge behind the one line. Signalling is beside it: a socket of the supernode of its own. */
 async function startOurs({ startOrigin, startShaper, line }, attributes) {
   const origin = await startOrigin({ root: site, files: { '/sw.js': join(tabFiles, 'sw.js') } });
   // The site's name is the address that visitors use, which is known only once the line is there.
