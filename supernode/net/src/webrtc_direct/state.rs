@@ -250,6 +250,7 @@ impl State {
             return;
         }
         tracing::debug!(session = self.id, %reason, "session closed");
+        self.flush();
         self.closed = Some(reason);
         if reason == CloseReason::Remote {
             self.read_everything();
