@@ -10,7 +10,6 @@ use crate::{
         offences::Offence,
         report, spread,
     },
-    identity::PublicKey,
     wire::cdn as wire,
 };
 
