@@ -206,15 +206,15 @@ impl Peer {
         let is_tab = self.config.role == super::Role::Tab;
         let max = self.config.limits.pipeline_bytes_max;
         let Some(link) = self.links.get(&id) else { return };
-        if is_tab && link.is_supernode() {
-            return self.fill_supernode(now, id);
-        }
         if !is_askable(link, now) {
             return;
         }
         // Refilling by quarters keeps requests long enough to be worth a frame.
         if link.pipeline.in_flight_bytes() > link.pipeline.window_bytes(max) * 3 / 4 {
             return;
+        }
+        if is_tab && link.is_supernode() {
+            return self.fill_supernode(now, id);
         }
         while let Some((root, part)) = self.choose_for(now, id, max) {
             self.ask_link(now, id, root, part);

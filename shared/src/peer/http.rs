@@ -269,7 +269,7 @@ impl Peer {
         replica.open.next_from(range.start).filter(|first| *first < range.end)?;
         let (edge, origin) = self.sources(now);
         // A supernode's link spares the origin.
-        if !edge && (!origin || self.is_supernode_here(now)) {
+        if !edge && (!origin || self.is_held_by_supernode(now, &root)) {
             return None;
         }
         let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
@@ -532,12 +532,12 @@ impl Peer {
     /// Answers the fetches for which nobody is left to ask.
     fn fall_back(&mut self, now: Instant) {
         let (edge, origin) = self.sources(now);
-        let supernode = self.is_supernode_here(now);
         let stuck = |fetch: &consumer::Fetch| {
             let Some(replica) = self.replicas.get(&fetch.root) else { return true };
             let first = replica.open.next_from(fetch.range.start).filter(|first| *first < fetch.range.end);
             let Some(first) = first else { return false };
-            let reachable = edge || supernode || (origin && replica.can_judge(first));
+            let reachable =
+                edge || (origin && replica.can_judge(first)) || self.is_held_by_supernode(now, &fetch.root);
             fetch.is_urgent() && !reachable && !self.is_held_nearby(now, fetch.root, first)
         };
         let stuck: Vec<(FetchId, BlobRoot)> = self

@@ -10,11 +10,16 @@ use crate::{
 };
 
 impl Peer {
-    /// Whether a supernode can be asked over a link, now or after a moment.
-    pub(super) fn is_supernode_here(&self, now: Instant) -> bool {
+    /// Whether a supernode that holds this blob can be asked over a link, now or after a moment.
+    pub(super) fn is_held_by_supernode(&self, now: Instant, root: &BlobRoot) -> bool {
         self.config.role == Role::Tab
             && self.consent.fetch
-            && self.links.values().any(|link| link.is_supernode() && consumer::is_present(link, now))
+            && self.links.values().any(|link| {
+                link.is_supernode()
+                    && !link.choked_by_remote
+                    && consumer::is_present(link, now)
+                    && consumer::holding(link, &self.sites, root).is_some()
+            })
     }
 
     /// Asks this supernode for what its edge does not give.
@@ -33,7 +38,7 @@ impl Peer {
     }
 
     fn choose_for_supernode(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, Part, Why)> {
-        let link = self.links.get(&id).filter(|link| consumer::is_askable(link, now))?;
+        let link = self.links.get(&id)?;
         let count = consumer::room(link, self.config.limits.pipeline_bytes_max);
         if count == 0 {
             return None;

@@ -67,6 +67,14 @@ impl Pair {
         self.run(1);
     }
 
+    /// The second peer is the supernode of the first, which may ask the origin too.
+    fn supernode_second(&mut self) {
+        let key = self.peers[1].public_key();
+        self.peers[0].config.supernodes.insert(key);
+        self.peers[0].config.http.origin = true;
+        self.peers[1].config.role = Role::Supernode;
+    }
+
     fn fetch(&mut self, priority: Priority, groups: u32) -> FetchId {
         self.peers[0].fetch(self.now, ROOT, shape(groups), priority, 0..groups)
     }
@@ -187,11 +195,8 @@ fn alone_everything_comes_by_http_once() {
 #[test]
 fn where_the_edge_cannot_be_had_the_supernode_gives_over_its_link() {
     let mut pair = Pair::new(false);
-    let (site, ours, theirs) = (SiteId([7; 32]), pair.peers[0].public_key(), pair.peers[1].public_key());
-    assert_ne!(ours, theirs);
-    pair.peers[0].config.supernodes.insert(theirs);
-    pair.peers[0].config.http.origin = true;
-    pair.peers[1].config.role = Role::Supernode;
+    let site = SiteId([7; 32]);
+    pair.supernode_second();
     pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
     for peer in &mut pair.peers {
         peer.sites.entry(site).or_default().roots.insert(ROOT);
@@ -204,6 +209,18 @@ fn where_the_edge_cannot_be_had_the_supernode_gives_over_its_link() {
     assert!(pair.completed(fetch));
     assert_eq!(pair.http_bytes, 0, "the origin is spared");
     assert!(pair.peers[0].meters().received.supernodes >= 100 * 16_384);
+}
+
+#[test]
+fn a_supernode_that_holds_nothing_keeps_no_fetch_from_plain_http() {
+    let mut pair = Pair::new(false);
+    pair.supernode_second();
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 100);
+    pair.run(5);
+    assert!(
+        pair.events.iter().any(|event| matches!(event, Event::FellBack { fetch: id, .. } if *id == fetch))
+    );
 }
 
 #[test]
