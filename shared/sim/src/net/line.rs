@@ -97,6 +97,8 @@ pub enum Outgoing {
 
 /// Headers of IP, UDP, DTLS and SCTP, or of TCP and TLS, in a hundred bytes of payload.
 const HEADER_PERCENT: u64 = 5;
+/// Bytes a stream sends in one turn, at least: congestion control shares a line by bytes, so small messages go together.
+const TURN_BYTES: u64 = 16 * 1024;
 
 #[derive(Debug)]
 struct Flow {
@@ -104,6 +106,8 @@ struct Flow {
     under_way: u64,
     window: u64,
     in_turn: bool,
+    /// Bytes sent in this turn.
+    spent: u64,
 }
 
 /// A node's way out.
@@ -138,6 +142,7 @@ impl Uplink {
             under_way: 0,
             window,
             in_turn: false,
+            spent: 0,
         });
         state.waiting.push_back(outgoing);
         if !state.in_turn && state.under_way < state.window {
@@ -158,9 +163,15 @@ impl Uplink {
             let Some(mut parcel) = take(&mut flow.waiting, from, id) else { continue };
             parcel.bytes += parcel.bytes * HEADER_PERCENT / 100;
             flow.under_way += parcel.bytes;
-            if !flow.waiting.is_empty() && flow.under_way < flow.window {
-                flow.in_turn = true;
-                self.turn.push_back(id);
+            flow.spent += parcel.bytes;
+            flow.in_turn = !flow.waiting.is_empty() && flow.under_way < flow.window;
+            if flow.in_turn && flow.spent < TURN_BYTES {
+                self.turn.push_front(id);
+            } else {
+                flow.spent = 0;
+                if flow.in_turn {
+                    self.turn.push_back(id);
+                }
             }
             self.sending = true;
             let time = sending_time(parcel.bytes, self.bytes_per_second);
@@ -281,22 +292,25 @@ mod tests {
     }
 
     #[test]
-    fn streams_take_turns_and_stop_at_their_windows() {
+    fn streams_share_by_bytes_and_stop_at_their_windows() {
         let (one, two) = (FlowId::Serve(LinkId(1)), FlowId::Serve(LinkId(2)));
         let mut line = Uplink::new(1_000_000);
         for _ in 0..3 {
-            line.push(one, frame(one, 1_000), 2_000);
+            line.push(one, frame(one, TURN_BYTES), 2 * TURN_BYTES);
         }
-        line.push(two, frame(two, 1_000), 2_000);
+        for _ in 0..4 {
+            line.push(two, frame(two, 1_000), 3_000);
+        }
         let mut order = Vec::new();
         while let Some((parcel, time)) = line.start(NodeId(0)) {
-            assert_eq!(time, Duration::from_micros(1_050));
+            assert_eq!(time, sending_time(parcel.bytes, 1_000_000));
             assert!(line.start(NodeId(0)).is_none());
             line.finish();
             order.push(parcel.flow);
         }
-        assert_eq!(order, [one, two, one]);
-        line.acknowledge(one, 1_050);
+        // The small ones go in one turn, up to their window.
+        assert_eq!(order, [one, two, two, two, one]);
+        line.acknowledge(one, TURN_BYTES);
         assert_eq!(line.start(NodeId(0)).unwrap().0.flow, one);
     }
 
