@@ -51,6 +51,8 @@ struct Member {
     /// What others showed this member to have verified.
     received: u64,
     reporters: BTreeMap<PublicKey, Instant>,
+    /// How often it was among the first named of an answer: those are dialled.
+    dialled: u32,
 }
 
 /// See the module's head.
@@ -110,8 +112,9 @@ impl Tracker {
         }
     }
 
-    /// Names up to `count` others of a site: a random draw, ordered by standing, then same region first; half of
-    /// the places go to the draw as it fell, so that regions stay connected.
+    /// Names up to `count` others of a site: a random draw, ordered by standing. In the first half, which is dialled
+    /// first, stand those who were there least often: whoever has few links has little to choose from, and is done
+    /// late. In the second half stand those of the same region.
     pub fn introduce(
         &mut self,
         now: Instant,
@@ -136,13 +139,15 @@ impl Tracker {
         }
         let far = |key: &PublicKey| self.members.get(key).is_none_or(|member| member.region != region);
         let poor = |key: &PublicKey| self.members.get(key).is_some_and(|member| member.is_poor(now));
-        drawn.sort_by_key(|key| poor(key));
+        let dialled = |key: &PublicKey| self.members.get(key).map_or(0, |member| member.dialled);
+        drawn.sort_by_key(|key| (poor(key), dialled(key)));
         let head = count.div_ceil(2).min(drawn.len());
         drawn[head..].sort_by_key(|key| (poor(key), far(key)));
         drawn.truncate(count);
         let mut entries = Vec::new();
-        for key in drawn {
+        for (place, key) in drawn.into_iter().enumerate() {
             let Some(member) = self.members.get_mut(&key) else { continue };
+            member.dialled = member.dialled.saturating_add(u32::from(place < head));
             remember(&mut member.introduced, peer);
             entries.push(wire::PeerEntry {
                 peer: key.to_bytes().to_vec(),
@@ -285,6 +290,19 @@ mod tests {
         assert!(!tracker.is_poor(Instant::default(), &key(20).public()), "outvoted by those it served");
         let forged = crate::cdn::report::sign(&key(4), &key(20).public(), wire::OffenceKind::BadPiece, 1);
         assert!(!tracker.report(Instant::default(), &key(5).public(), &forged));
+    }
+
+    #[test]
+    fn nobody_is_left_with_few_links() {
+        let (mut tracker, mut rng) = (Tracker::default(), SeededRng::from_number(1));
+        // Early ones stand in every draw, late ones in few: by chance alone, some would be dialled ten times and more.
+        for n in 1..=200 {
+            tracker.enter(&key(n).public(), SITE, 0, vec![vec![n]]);
+            tracker.introduce(Instant::default(), &key(n).public(), &SITE, 8, &mut rng);
+        }
+        let dialled: Vec<u32> = tracker.members.values().map(|member| member.dialled).collect();
+        assert!(dialled.iter().all(|times| *times <= 8), "{dialled:?}");
+        assert!(dialled.iter().filter(|times| **times == 0).count() <= 8, "{dialled:?}");
     }
 
     #[test]

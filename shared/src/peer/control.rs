@@ -13,8 +13,14 @@ use crate::{
     wire::cdn as wire,
 };
 
-/// How often a supernode is asked for others while too few are linked.
+/// How often a supernode is asked for others while too few are linked, at first.
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How many times that doubles while asking does not help: who cannot be reached by most must not ask for ever.
+const ASK_DOUBLINGS_MAX: u32 = 4;
+/// Peers remembered that could not be reached or had no room.
+const UNREACHED_MAX: usize = 64;
+/// They are not dialled again within this: each attempt costs the supernode two messages.
+const UNREACHED_FOR: Duration = Duration::from_secs(60);
 /// Links that a tab dials itself in a large swarm.
 const LINKS_DIALLED: usize = 5;
 /// Dials under way until somebody is linked: each takes the time of this machine and of the line, and the first link is
@@ -111,6 +117,7 @@ impl Peer {
                 self.send_all_haves(id);
             }
             if supernode {
+                self.asked = 0;
                 self.ask_peers(now, id);
             }
         }
@@ -220,7 +227,8 @@ impl Peer {
 
     /// Tab: asks a supernode for others of each site.
     pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId) {
-        self.ask_at = now + ASK_EVERY;
+        self.ask_at = now + ASK_EVERY * (1 << self.asked.min(ASK_DOUBLINGS_MAX));
+        self.asked += 1;
         let sites: Vec<_> = self.sites.keys().copied().collect();
         for site in sites {
             let receipts = self.links.values_mut().filter_map(|link| link.account.newest.take());
@@ -276,11 +284,20 @@ impl Peer {
             let known = peer == self.config.keypair.public()
                 || self.links.values().any(|link| link.peer == peer)
                 || self.dialling.contains(&peer)
+                || self.unreached.iter().any(|(other, at)| *other == peer && now.since(*at) < UNREACHED_FOR)
                 || self.cut.holds(now, &peer);
             if !known && !addresses.is_empty() {
                 self.dialling.push(peer.clone());
                 self.effects.push_back(Effect::Dial { peer, addresses });
             }
+        }
+    }
+
+    /// A peer did not answer, or had no room.
+    pub(super) fn note_unreached(&mut self, now: Instant, peer: crate::identity::PublicKey) {
+        self.unreached.push_back((peer, now));
+        if self.unreached.len() > UNREACHED_MAX {
+            self.unreached.pop_front();
         }
     }
 

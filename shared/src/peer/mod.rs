@@ -165,6 +165,10 @@ pub struct Peer {
     dialling: Vec<PublicKey>,
     /// Heard of from a supernode, and not dialled yet.
     acquaintances: VecDeque<(PublicKey, Vec<Vec<u8>>)>,
+    /// Could not be reached, or had no room for us; and when.
+    unreached: VecDeque<(PublicKey, Instant)>,
+    /// How often supernodes were asked for peers since a neighbour was lost.
+    asked: u32,
     cut: CutList,
     #[cfg(feature = "rendezvous")]
     tracker: crate::cdn::tracker::Tracker,
@@ -202,6 +206,8 @@ impl Peer {
             addresses: Vec::new(),
             dialling: Vec::new(),
             acquaintances: VecDeque::new(),
+            unreached: VecDeque::new(),
+            asked: 0,
             cut: CutList::default(),
             #[cfg(feature = "rendezvous")]
             tracker: crate::cdn::tracker::Tracker::default(),
@@ -252,6 +258,12 @@ impl Peer {
 
     /// A link is gone, and with it whatever was under way on it.
     pub fn handle_unlinked(&mut self, now: Instant, link: LinkId) {
+        match self.links.get(&link) {
+            // Not a word: it had no room for us.
+            Some(gone) if gone.hello.is_none() => self.note_unreached(now, gone.peer.clone()),
+            Some(gone) if gone.is_tab() => self.asked = 0,
+            _ => {}
+        }
         self.unlink(link);
         self.turn(now);
     }
@@ -259,6 +271,7 @@ impl Peer {
     /// A `Dial` came to nothing.
     pub fn handle_dial_failed(&mut self, now: Instant, peer: &PublicKey) {
         self.dialling.retain(|dialled| dialled != peer);
+        self.note_unreached(now, peer.clone());
         self.meet(now);
     }
 

@@ -348,3 +348,46 @@ fn who_dials_again_after_a_reload_is_linked_by_the_new_link() {
         .collect();
     assert_eq!(closed, [LinkId(1)]);
 }
+
+#[test]
+fn who_could_not_be_reached_is_left_alone_for_a_minute_and_asking_becomes_rare() {
+    use crate::wire::cdn::control::Message;
+    let (mut now, mut peer) = (Instant::default(), tab(1, false));
+    let (supernode, stranger) =
+        (Keypair::from_secret([2; 32]).public(), Keypair::from_secret([9; 32]).public());
+    peer.config.supernodes.insert(supernode.clone());
+    peer.join(now, SiteId([4; 32]), 1, false);
+    peer.handle_linked(now, LINK, LinkAbout { peer: supernode, dialer: true, relayed: false });
+    let hello = crate::wire::cdn::Hello { version: 1, role: 2, session: 1, ..Default::default() };
+    peer.handle_frame(now, LINK, Stream::Control, &messages::control(Message::Hello(hello)));
+    let entry = crate::wire::cdn::PeerEntry {
+        peer: stranger.to_bytes().to_vec(),
+        addresses: vec![vec![1]],
+        ..Default::default()
+    };
+    let peers =
+        crate::wire::cdn::Peers { site: vec![4; 32], peers: vec![entry], swarm: 2, ..Default::default() };
+    let named = messages::control(Message::Peers(peers));
+    let (mut dials, mut asks) = (Vec::new(), 0);
+    while now < Instant::from_micros(120_000_000) {
+        while let Some(effect) = peer.poll_effect() {
+            match effect {
+                Effect::Dial { peer: dialled, .. } => {
+                    dials.push(now.as_micros() / 1_000_000);
+                    peer.handle_dial_failed(now, &dialled);
+                }
+                Effect::Transmit { frame, .. }
+                    if matches!(messages::read_control(&frame), Ok(Some(messages::Control::AskPeers(_)))) =>
+                {
+                    asks += 1;
+                    peer.handle_frame(now, LINK, Stream::Control, &named);
+                }
+                _ => {}
+            }
+        }
+        now = now + Duration::from_secs(1);
+        peer.handle_timeout(now);
+    }
+    assert!(matches!(dials[..], [0, 60..80]), "{dials:?}");
+    assert!((4..=6).contains(&asks), "{asks}");
+}
