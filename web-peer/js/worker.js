@@ -26,7 +26,7 @@ const host = {
   tell: (event) => postMessage(event),
   /**
    * @param {string} url @param {number} first @param {number} end negative: to the end
-   * @param {string} cache as `fetch` has it
+   * @param {string} cache as `fetch` has it, or `kept`: where the network fails, what the browser has, however old
    */
   open(url, first, end, cache) {
     const abort = new AbortController();
@@ -34,8 +34,9 @@ const host = {
     /** @type {Record<string, string>} */
     const headers = sameOrigin ? { [DIRECT]: '1' } : {};
     if (first > 0 || end >= 0) headers.range = `bytes=${first}-${end >= 0 ? end - 1 : ''}`;
+    const kept = cache === 'kept';
     /** @type {RequestInit} */
-    const init = { headers, cache: /** @type {RequestCache} */ (cache), signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
+    const init = { headers, cache: kept ? 'default' : /** @type {RequestCache} */ (cache), signal: abort.signal, credentials: sameOrigin ? 'same-origin' : 'omit' };
     const cached = cache === 'only-if-cached';
     if (cached) init.mode = 'same-origin';
     /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
@@ -44,7 +45,8 @@ const host = {
       status: 0,
       first: 0,
       opened: async () => {
-        const response = await fetch(url, init).catch((error) => {
+        const asked = fetch(url, init);
+        const response = await (kept ? asked.catch(() => fetch(url, { ...init, cache: 'force-cache' })) : asked).catch((error) => {
           throw cached ? 'not-cached' : error.name === 'TypeError' ? 'unreachable' : error.name;
         });
         reader = response.body?.getReader();

@@ -206,7 +206,8 @@ fn preflight(asked: &HeaderMap) -> Response {
 async fn peer(State(edge): State<Edge>) -> Response {
     let visitor = edge.inner.visitors.fetch_add(1, Ordering::Relaxed) % VISITORS;
     let mut response = axum::Json(Described { visitor, node: edge.inner.node.addresses() }).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Kept, so that a tab that starts while we are away knows whom to look for.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 

@@ -77,6 +77,8 @@ pub(super) enum Cache {
     /// It is left out: what comes is kept in our store, and Chromium's cache asks twice for ranges of one address
     /// that are under way at once.
     Beside,
+    /// What it has counts, however old, where the network fails.
+    Kept,
 }
 
 impl Cache {
@@ -85,6 +87,7 @@ impl Cache {
             Self::Usual => "default",
             Self::Only => "only-if-cached",
             Self::Beside => "no-store",
+            Self::Kept => "kept",
         }
     }
 }
@@ -107,6 +110,22 @@ impl Host {
         let transfer = Transfer(self.open(url, first, end, cache.name()));
         let opened = wasm_bindgen_futures::JsFuture::from(transfer.0.opened()).await;
         opened.map(|_| transfer).map_err(|error| name_of(&error))
+    }
+
+    /// What a supernode says at `url`, at most `bytes_max`; where it cannot be asked, what it said the last time.
+    pub(super) async fn said(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, HttpReason> {
+        let mut transfer = self.get(url, 0, None, Cache::Kept).await?;
+        if transfer.status() != 200 {
+            return Err(format!("http-{}", transfer.status()));
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) = transfer.next().await? {
+            bytes.extend(chunk);
+            if bytes.len() > bytes_max {
+                return Err("too long".to_owned());
+            }
+        }
+        Ok(bytes)
     }
 
     /// The disk and its journal, or nothing where another tab leads or the browser has none.

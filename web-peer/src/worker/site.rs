@@ -7,7 +7,7 @@ use shared::base::{BlobRoot, UnixSeconds};
 use shared::cdn::manifest::{Asset, MAX_MANIFEST_BYTES, Manifest, Pin, SitePath};
 
 use super::Tab;
-use super::host::{Cache, Host, HttpReason};
+use super::host::{Host, HttpReason};
 
 /// A believed manifest.
 pub(super) struct Site {
@@ -57,16 +57,5 @@ impl Tab {
 /// The manifest as the edge has it; nothing is believed of it yet.
 pub(super) async fn fetch_manifest(host: &Host, edge: &str, pin: &Pin) -> Result<Vec<u8>, HttpReason> {
     let url = format!("{edge}/blackhole/v1/sites/{}/manifest", pin.site_id());
-    let mut transfer = host.get(&url, 0, None, Cache::Usual).await?;
-    if transfer.status() != 200 {
-        return Err(format!("manifest: http-{}", transfer.status()));
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = transfer.next().await? {
-        bytes.extend(chunk);
-        if bytes.len() > MAX_MANIFEST_BYTES {
-            return Err("manifest: too long".to_owned());
-        }
-    }
-    Ok(bytes)
+    host.said(&url, MAX_MANIFEST_BYTES).await.map_err(|error| format!("manifest: {error}"))
 }

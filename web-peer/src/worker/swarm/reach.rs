@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::*;
 use web_sys::MessagePort;
 
 use super::super::Tab;
-use super::super::host::{Cache, Host};
+use super::super::host::Host;
 use crate::net::{Config, Event, Events, Network};
 
 /// Between attempts to reach the supernode: doubled at each failure, to spare one that has just come back.
@@ -47,14 +47,8 @@ struct Described {
 ///
 /// Errors are named reasons: without a supernode there is no swarm, and plain HTTP remains.
 pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<Supernode, String> {
-    let mut transfer = host.get(&format!("{edge}/blackhole/v1/peer"), 0, None, Cache::Usual).await?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = transfer.next().await? {
-        bytes.extend(chunk);
-        if bytes.len() > PEER_BYTES_MAX {
-            return Err("supernode: too long an answer".to_owned());
-        }
-    }
+    let said = host.said(&format!("{edge}/blackhole/v1/peer"), PEER_BYTES_MAX).await;
+    let bytes = said.map_err(|error| format!("supernode: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "supernode: no text".to_owned())?;
     let parsed = js_sys::JSON::parse(&text).map_err(|_| "supernode: no JSON".to_owned())?;
     let described: Described =
