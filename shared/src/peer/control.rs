@@ -17,6 +17,8 @@ use crate::{
 pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
 /// How many times that doubles while asking does not help: who cannot be reached by most must not ask for ever.
 const ASK_DOUBLINGS_MAX: u32 = 4;
+/// Receipts are handed in with each question for peers; where no peers are wanted, so often.
+const HAND_IN_EVERY: Duration = Duration::from_secs(120);
 /// Peers remembered that could not be reached or had no room.
 const UNREACHED_MAX: usize = 64;
 /// They are not dialled again within this: each attempt costs the supernode two messages.
@@ -228,7 +230,8 @@ impl Peer {
     /// Tab: asks a supernode for others of each site.
     pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId) {
         self.ask_at = now + ASK_EVERY * (1 << self.asked.min(ASK_DOUBLINGS_MAX));
-        self.asked += 1;
+        self.hand_in_at = now + HAND_IN_EVERY;
+        let count = if self.wants_peers() { ASK_COUNT } else { 0 };
         let sites: Vec<_> = self.sites.keys().copied().collect();
         for site in sites {
             let receipts = self.links.values_mut().filter_map(|link| link.account.newest.take());
@@ -236,7 +239,7 @@ impl Peer {
             let ask = wire::AskPeers {
                 request: self.new_id(),
                 site: site.0.to_vec(),
-                count: ASK_COUNT,
+                count,
                 addresses: self.addresses.clone(),
                 receipts,
             };
@@ -247,8 +250,18 @@ impl Peer {
 
     pub(super) fn ask_peers_where_due(&mut self, now: Instant) {
         if self.wants_peers() && now >= self.ask_at {
+            self.asked += 1;
+            self.ask_all(now);
+        } else if self.has_receipts() && now >= self.hand_in_at {
             self.ask_all(now);
         }
+    }
+
+    /// Whether there is something that neighbours signed for and no supernode has seen, and one to see it.
+    pub(super) fn has_receipts(&self) -> bool {
+        self.config.role == Role::Tab
+            && self.links.values().any(|link| link.account.newest.is_some())
+            && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
     }
 
     pub(super) fn ask_all(&mut self, now: Instant) {

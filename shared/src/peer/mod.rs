@@ -157,6 +157,7 @@ pub struct Peer {
     swarm_came_at: Instant,
     have_at: Instant,
     ask_at: Instant,
+    hand_in_at: Instant,
     look_at: Instant,
     choice_at: Instant,
     /// Which visitor we are, by the supernode's count; until it says so, a random one.
@@ -201,6 +202,7 @@ impl Peer {
             swarm_came_at: now,
             have_at: now,
             ask_at: now,
+            hand_in_at: now,
             look_at: now,
             choice_at: now,
             addresses: Vec::new(),
@@ -495,7 +497,8 @@ impl Peer {
         let look = busy.then_some(self.look_at);
         let have = (!self.news.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);
-        [look, have, ask, self.choice_due()].into_iter().flatten().min()
+        let hand_in = self.has_receipts().then_some(self.hand_in_at);
+        [look, have, ask, hand_in, self.choice_due()].into_iter().flatten().min()
     }
 
     // ── one turn ─────────────────────────────────────────────────────────────────────────────────────

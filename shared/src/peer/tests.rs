@@ -391,3 +391,32 @@ fn who_could_not_be_reached_is_left_alone_for_a_minute_and_asking_becomes_rare()
     assert!(matches!(dials[..], [0, 60..80]), "{dials:?}");
     assert!((4..=6).contains(&asks), "{asks}");
 }
+
+#[test]
+fn what_was_signed_for_reaches_a_supernode_though_no_peers_are_wanted() {
+    use crate::wire::cdn::control::Message;
+    const TO_SUPERNODE: LinkId = LinkId(9);
+    let mut pair = Pair::new(false);
+    let provider = &mut pair.peers[1];
+    let supernode = Keypair::from_secret([5; 32]).public();
+    provider.config.limits.links_wanted = 0;
+    provider.config.supernodes.insert(supernode.clone());
+    provider.join(pair.now, SiteId([4; 32]), 1, true);
+    provider.handle_linked(
+        pair.now,
+        TO_SUPERNODE,
+        LinkAbout { peer: supernode, dialer: true, relayed: false },
+    );
+    let hello = crate::wire::cdn::Hello { version: 1, role: 2, session: 1, ..Default::default() };
+    provider.handle_frame(pair.now, TO_SUPERNODE, Stream::Control, &messages::control(Message::Hello(hello)));
+    provider.add_local(pair.now, ROOT, shape(8), 0..8);
+    pair.link();
+    let fetch = pair.fetch(Priority::Page, 8);
+    pair.run(5);
+    assert!(pair.completed(fetch));
+    let waiting = |pair: &Pair| pair.peers[1].links.values().any(|link| link.account.newest.is_some());
+    assert!(waiting(&pair));
+    pair.run(120);
+    assert!(!waiting(&pair));
+    assert_eq!(pair.peers[1].poll_timeout(), None, "a quiet network is quiet");
+}
