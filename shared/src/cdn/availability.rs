@@ -39,6 +39,8 @@ impl Has {
 #[derive(Clone, Debug, Default)]
 pub struct Availability {
     blobs: BTreeMap<BlobRoot, Has>,
+    /// Over all blobs.
+    groups: u64,
 }
 
 /// A statement about groups that the blob does not have.
@@ -49,6 +51,11 @@ impl Availability {
     /// What it holds of a blob.
     pub fn get(&self, root: &BlobRoot) -> Option<&Has> {
         self.blobs.get(root)
+    }
+
+    /// How many groups it holds, over all blobs.
+    pub const fn groups(&self) -> u64 {
+        self.groups
     }
 
     /// All it holds.
@@ -84,6 +91,7 @@ impl Availability {
                 for (first, count) in ranges {
                     for group in *first..first + count {
                         if bits.set(group) {
+                            self.groups += 1;
                             changed(group, true);
                         }
                     }
@@ -108,7 +116,9 @@ impl Availability {
             let is = after.as_ref().map_or(0, |has| has.word(word)) & mask;
             for bit in super::bits::ones(was ^ is) {
                 let group = u32::try_from(word * 64).unwrap_or(u32::MAX) + bit;
-                changed(group, is >> bit & 1 == 1);
+                let holds = is >> bit & 1 == 1;
+                self.groups = if holds { self.groups + 1 } else { self.groups - 1 };
+                changed(group, holds);
             }
         }
         if let Some(after) = after {
@@ -124,6 +134,8 @@ impl Availability {
             *has = Has::Some(Bits::full(shape.groups()));
         }
         let Has::Some(bits) = has else { return false };
-        bits.clear(group)
+        let held = bits.clear(group);
+        self.groups -= u64::from(held);
+        held
     }
 }

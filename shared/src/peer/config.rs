@@ -49,6 +49,9 @@ pub struct Limits {
     pub links_wanted: usize,
     /// Links served at once, besides the optimistic one.
     pub upload_slots: usize,
+    /// Answers under way in the shell at once, over all links; those after them go to whoever is furthest behind.
+    /// Nothing where the line is wider than all who ask.
+    pub serving_max: Option<usize>,
     /// Bytes asked of one link and not yet here, at most: the bandwidth-delay product of 100 Mbit/s over
     /// 160 ms.
     pub pipeline_bytes_max: u64,
@@ -64,6 +67,8 @@ impl Default for Limits {
             links_max: 12,
             links_wanted: 8,
             upload_slots: 8,
+            // Enough to keep a line busy; with six, a swarm's last visitors are done a tenth later.
+            serving_max: Some(3),
             pipeline_bytes_max: 2 * 1024 * 1024,
             http_requests_max: 6,
             have_interval: Duration::from_millis(250),
@@ -74,7 +79,7 @@ impl Default for Limits {
 impl Limits {
     /// For a process on a server.
     pub fn supernode() -> Self {
-        Self { links_max: 10_000, links_wanted: 8, upload_slots: 2000, ..Self::default() }
+        Self { links_max: 10_000, upload_slots: 2000, serving_max: None, ..Self::default() }
     }
 }
 

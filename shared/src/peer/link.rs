@@ -55,6 +55,8 @@ pub(super) struct Link {
     // ── as provider ──
     pub(super) queue: VecDeque<Request>,
     pub(super) serving: usize,
+    /// Since when nothing of its queue was begun.
+    pub(super) waits_since: Instant,
     pub(super) requested_at: Option<Instant>,
     /// Whether it was told that others are served.
     pub(super) choked: bool,
@@ -83,6 +85,7 @@ impl Link {
             given: 0,
             queue: VecDeque::new(),
             serving: 0,
+            waits_since: now,
             requested_at: None,
             choked: false,
         }

@@ -332,7 +332,7 @@ impl Peer {
     /// An effect is over.
     pub fn handle_done(&mut self, now: Instant, effect: EffectId, done: Done) {
         self.http_done(now, effect, done);
-        self.serve_done(effect, done);
+        self.serve_done(now, effect, done);
         self.turn(now);
     }
 
@@ -343,6 +343,7 @@ impl Peer {
             self.check_stalls(now);
             self.check_http(now);
             self.settle_receipts();
+            self.serve_waiting(now);
             self.all_ready();
             self.http_due = true;
         }
@@ -493,7 +494,10 @@ impl Peer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let busy = !self.fetches.is_empty()
             || self.http.is_busy()
-            || self.links.values().any(|link| link.unsigned > 0 || !link.pipeline.is_empty());
+            || self
+                .links
+                .values()
+                .any(|link| link.unsigned > 0 || !link.pipeline.is_empty() || !link.queue.is_empty());
         let look = busy.then_some(self.look_at);
         let have = (!self.news.is_empty()).then_some(self.have_at);
         let ask = self.wants_peers().then_some(self.ask_at);

@@ -22,6 +22,10 @@ use crate::{
 const BUSY_MS: u64 = 500;
 /// How often it is chosen anew who is served: long enough for a link to show what it gives back.
 const CHOICE_EVERY: Duration = Duration::from_secs(10);
+/// Who waits is served something within this, however far along it is: its requests would count as lost.
+const SERVED_WITHIN: Duration = Duration::from_secs(2);
+/// An answer that takes longer is held up by its receiver, and keeps others waiting no more.
+const USUAL: Duration = Duration::from_secs(1);
 /// A link that asked within this wants to be served.
 const WANTS_FOR: Duration = Duration::from_secs(20);
 
@@ -31,6 +35,7 @@ pub(super) struct Serving {
     link: LinkId,
     request: RequestId,
     bytes: u64,
+    begun_at: Instant,
 }
 
 impl Peer {
@@ -47,8 +52,11 @@ impl Peer {
             self.meters.refused += 1;
             return self.end_request(id, request.request, Some(refusal));
         }
+        if link.queue.is_empty() {
+            link.waits_since = now;
+        }
         link.queue.push_back(request);
-        self.serve_next(id);
+        self.serve(now, id);
     }
 
     fn refusal_of(&self, request: &Request) -> Option<Refusal> {
@@ -70,14 +78,42 @@ impl Peer {
         (!held).then_some(Refusal::NotFound)
     }
 
-    fn serve_next(&mut self, id: LinkId) {
+    /// Begins what may be begun, where `id` has something to ask or to receive again.
+    fn serve(&mut self, now: Instant, id: LinkId) {
+        if self.config.limits.serving_max.is_none() {
+            while self.serve_next(now, id) {}
+        } else {
+            self.serve_waiting(now);
+        }
+    }
+
+    /// Begins answers for whoever is furthest behind: so all of a swarm are done at about the same time, where
+    /// equal shares let those with few or slow neighbours fall back (`docs/adr/0009`).
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
+        let Some(max) = self.config.limits.serving_max else { return };
+        let mut held = self.serving.values().filter(|serving| now.since(serving.begun_at) < USUAL).count();
+        while held < max {
+            let waiting =
+                self.links.iter().filter(|(_, link)| !link.queue.is_empty() && link.serving < MAX_SERVING);
+            let next = waiting.min_by_key(|(_, link)| {
+                let patient = now.since(link.waits_since) < SERVED_WITHIN;
+                (patient, link.has.groups(), link.waits_since)
+            });
+            let Some(id) = next.map(|(id, _)| *id) else { return };
+            held += usize::from(self.serve_next(now, id));
+        }
+    }
+
+    /// Begins the next answer for this link; whether there was one to begin.
+    fn serve_next(&mut self, now: Instant, id: LinkId) -> bool {
         loop {
             let effect = EffectId(self.new_id());
-            let Some(link) = self.links.get_mut(&id) else { return };
+            let Some(link) = self.links.get_mut(&id) else { return false };
             if link.serving >= MAX_SERVING {
-                return;
+                return false;
             }
-            let Some(Request { request, root, part, .. }) = link.queue.pop_front() else { return };
+            let Some(Request { request, root, part, .. }) = link.queue.pop_front() else { return false };
+            link.waits_since = now;
             let Some(replica) = self.replicas.get(&root) else {
                 self.end_request(id, request, Some(Refusal::NotFound));
                 continue;
@@ -93,27 +129,28 @@ impl Peer {
             link.account.sent += bytes;
             link.useful_at = link.requested_at.unwrap_or(link.useful_at);
             self.budget.upload_bytes = self.budget.upload_bytes.saturating_sub(bytes);
-            self.serving.insert(effect, Serving { link: id, request, bytes });
+            self.serving.insert(effect, Serving { link: id, request, bytes, begun_at: now });
             self.effects.push_back(Effect::Serve { effect, link: id, request, root, shape, part });
+            return true;
         }
     }
 
-    pub(super) fn serve_done(&mut self, effect: EffectId, done: Done) {
-        let Some(Serving { link: id, request, bytes }) = self.serving.remove(&effect) else { return };
+    pub(super) fn serve_done(&mut self, now: Instant, effect: EffectId, done: Done) {
+        let Some(Serving { link: id, request, bytes, .. }) = self.serving.remove(&effect) else { return };
         let sent = match done {
             Done::Served { bytes } => bytes,
             Done::HttpFinished | Done::Cancelled | Done::Failed => 0,
         };
         self.meters.sent += sent;
         self.budget.upload_bytes = self.budget.upload_bytes.saturating_add(bytes.saturating_sub(sent));
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return self.serve_waiting(now) };
         link.serving = link.serving.saturating_sub(1);
         link.account.sent -= bytes.saturating_sub(sent);
         if sent < bytes {
             let refusal = (done == Done::Failed).then_some(Refusal::NotFound);
             self.end_request(id, request, refusal);
         }
-        self.serve_next(id);
+        self.serve(now, id);
     }
 
     pub(super) fn cancel_request(&mut self, id: LinkId, request: RequestId) {

@@ -420,3 +420,46 @@ fn what_was_signed_for_reaches_a_supernode_though_no_peers_are_wanted() {
     assert!(!waiting(&pair));
     assert_eq!(pair.peers[1].poll_timeout(), None, "a quiet network is quiet");
 }
+
+#[test]
+fn whoever_is_furthest_behind_is_served_first_and_nobody_waits_for_ever() {
+    use crate::wire::cdn::{BlobHave, GroupRange, Have, control::Message};
+    const AHEAD: LinkId = LinkId(1);
+    const BEHIND: LinkId = LinkId(2);
+    let (mut now, mut provider) = (Instant::from_micros(1_000_000), tab(1, false));
+    provider.config.limits.serving_max = Some(1);
+    provider.add_local(now, ROOT, shape(64), 0..64);
+    let hello = crate::wire::cdn::Hello { version: 1, role: 1, ..Default::default() };
+    let hello = messages::control(Message::Hello(hello));
+    for link in [AHEAD, BEHIND] {
+        let peer = Keypair::from_secret([10 + u8::try_from(link.0).unwrap(); 32]).public();
+        provider.handle_linked(now, link, LinkAbout { peer, dialer: false, relayed: false });
+        provider.handle_frame(now, link, Stream::Control, &hello);
+    }
+    let blob = BlobHave {
+        root: ROOT.0.to_vec(),
+        added: vec![GroupRange { first: 0, count: 8 }],
+        ..Default::default()
+    };
+    let have = messages::control(Message::Have(Have { blobs: vec![blob], receipt: None }));
+    provider.handle_frame(now, AHEAD, Stream::Control, &have);
+    for request in 0..8 {
+        for link in [AHEAD, BEHIND] {
+            let part = Part::Groups { first: 8, count: 8 };
+            let frame = crate::cdn::bulk::request_message(RequestId(request), ROOT, part, None);
+            provider.handle_frame(now, link, Stream::Serve, &frame);
+        }
+    }
+    let mut served = Vec::new();
+    for _ in 0..6 {
+        while let Some(effect) = provider.poll_effect() {
+            if let Effect::Serve { effect, link, .. } = effect {
+                served.push(link);
+                now = now + Duration::from_millis(600);
+                provider.handle_done(now, effect, Done::Served { bytes: 8 * 16_384 });
+            }
+        }
+    }
+    // The first was alone when it asked; each later answer took 600 ms.
+    assert_eq!(served[..6], [AHEAD, BEHIND, BEHIND, BEHIND, AHEAD, BEHIND], "{served:?}");
+}
