@@ -4,7 +4,7 @@
  * The dedicated worker: starts the peer's wasm and lends it what only a browser has, HTTP and the disk.
  */
 
-/** How often the page hears how things stand. */
+/** How often the page hears how things stand, and the journal is written; a page whose process dies loses what came since. */
 const STATUS_MILLIS = 250;
 /** How often a newer manifest is asked for. */
 const REFRESH_MILLIS = 60_000;
@@ -81,9 +81,9 @@ const commands = {
       return;
     }
     postMessage({ event: 'started', paths: peer.paths() });
-    setInterval(tellStatus, STATUS_MILLIS);
+    setInterval(note, STATUS_MILLIS);
     setInterval(refresh, REFRESH_MILLIS);
-    tellStatus();
+    note();
   },
   async answer({ path, first, end, plays, loaded, port }) {
     // What the browser has in its own cache costs nobody anything.
@@ -107,11 +107,12 @@ onmessage = async ({ data }) => {
   if (data.call !== undefined) postMessage({ event: 'answer', call: data.call, value });
 };
 
-function tellStatus() {
+function note() {
   const status = peer.status();
   const text = JSON.stringify(status, (_, value) => (value instanceof Set ? [...value] : value));
   if (text === told) return;
   told = text;
+  peer.flush();
   postMessage({ event: 'status', status: JSON.parse(text) });
 }
 

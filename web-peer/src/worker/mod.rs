@@ -22,11 +22,9 @@ mod swarm;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::join;
-use futures_timer::Delay;
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::{Manifest, Pin};
@@ -41,8 +39,6 @@ use meters::Status;
 use site::Site;
 use swarm::{Swarm, find_supernode};
 
-/// How long the journal waits for more to write: a page whose process dies loses what came since.
-const FLUSH_AFTER: Duration = Duration::from_millis(200);
 /// Without a disk: what a visitor will not miss.
 const MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
@@ -58,8 +54,6 @@ struct Tab {
     swarm: Swarm,
     /// Pieces taken into the store since the start.
     taken: Cell<u64>,
-    /// Whether the journal will be written.
-    flush_due: Cell<bool>,
     /// Tasks that wait for something of a blob to change.
     waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
 }
@@ -141,9 +135,12 @@ impl TabPeer {
         self.flush();
     }
 
-    /// Writes the journal: the tab is being hidden, or about to end.
+    /// Writes the journal: something came, the tab is being hidden, or about to end.
     pub fn flush(&self) {
-        self.0.flush();
+        let flushed = self.0.blobs.borrow_mut().flush();
+        if let Err(error) = flushed {
+            self.0.handle_disk_error(&error);
+        }
     }
 }
 
@@ -168,7 +165,6 @@ impl Tab {
             swarm,
             status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
             taken: Cell::new(0),
-            flush_due: Cell::new(false),
             waiting: RefCell::default(),
         }
     }
@@ -203,27 +199,6 @@ impl Tab {
     /// Remembers why something was not done.
     fn note(&self, reason: &str) {
         self.status.borrow_mut().add_reason(reason);
-    }
-
-    /// Writes the journal in a moment, with what comes until then.
-    fn flush_soon(self: &Rc<Self>) {
-        if self.flush_due.replace(true) {
-            return;
-        }
-        let tab = self.clone();
-        wasm_bindgen_futures::spawn_local(async move {
-            Delay::new(FLUSH_AFTER).await;
-            tab.flush_due.set(false);
-            tab.flush();
-        });
-    }
-
-    /// Writes the journal.
-    fn flush(&self) {
-        let flushed = self.blobs.borrow_mut().flush();
-        if let Err(error) = flushed {
-            self.handle_disk_error(&error);
-        }
     }
 
     fn handle_disk_error(&self, error: &DiskError) {
