@@ -228,13 +228,11 @@ fn control(kind: u8, payload: &[u8]) -> Vec<u8> {
 fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
     let four = u32::from_ne_bytes(*mask);
     let eight = u64::from(four) << 32 | u64::from(four);
-    let mut words = bytes.chunks_exact_mut(8);
-    for word in &mut words {
-        let mut value = [0; 8];
-        value.copy_from_slice(word);
-        word.copy_from_slice(&(u64::from_ne_bytes(value) ^ eight).to_ne_bytes());
+    let (words, rest) = bytes.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ eight).to_ne_bytes();
     }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
     mask.rotate_left(bytes.len() % 4);
