@@ -29,6 +29,7 @@ mod security;
 mod source_limit;
 mod transport;
 pub mod webrtc_direct;
+mod websocket;
 
 pub use address::{AddressError, DialAddress, ListenAddress, ListenKind};
 pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};

@@ -25,7 +25,8 @@ pub(crate) struct Security {
 #[error(transparent)]
 pub(crate) struct SecurityError(Box<dyn Error + Send + Sync>);
 
-type Secured<Socket> = (PeerId, Either<noise::Output<Socket>, tls::TlsStream<Socket>>);
+/// TLS is boxed: its state is larger than that of Noise, which most sessions have.
+type Secured<Socket> = (PeerId, Either<noise::Output<Socket>, Box<tls::TlsStream<Socket>>>);
 
 impl Security {
     pub(crate) fn new(keypair: &Keypair) -> anyhow::Result<Self> {
@@ -61,7 +62,7 @@ where
                 Ok((peer, Either::Left(stream)))
             } else {
                 let (peer, stream) = self.tls.upgrade_inbound(socket, agreed).await?;
-                Ok((peer, Either::Right(stream)))
+                Ok((peer, Either::Right(Box::new(stream))))
             }
         }
         .boxed()
@@ -83,7 +84,7 @@ where
                 Ok((peer, Either::Left(stream)))
             } else {
                 let (peer, stream) = self.tls.upgrade_outbound(socket, agreed).await?;
-                Ok((peer, Either::Right(stream)))
+                Ok((peer, Either::Right(Box::new(stream))))
             }
         }
         .boxed()

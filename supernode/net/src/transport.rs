@@ -7,7 +7,7 @@
 //!   quic, webrtc-direct: bring security and streams themselves ┘
 //! ```
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use either::Either;
@@ -24,7 +24,7 @@ use libp2p::{
     quic, relay, tcp, websocket, yamux,
 };
 
-use crate::{Config, ListenKind, SecureWebSocket, security::Security, webrtc_direct};
+use crate::{Config, ListenKind, SecureWebSocket, security::Security, webrtc_direct, websocket::Listener};
 
 /// A whole handshake: three round trips at the worst distance, with room for a busy machine.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,7 +33,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// a window of 256 KiB, so this also bounds what one connection can make us buffer: 64 MiB.
 const STREAMS_PER_CONNECTION: usize = 256;
 
-/// The largest WebSocket frame taken. Yamux sends 16 KiB; browsers may join a few.
+/// The largest WebSocket frame taken from one that we dialled. Yamux sends 16 KiB; some join a few.
 const WEBSOCKET_FRAME_BYTES: usize = 1024 * 1024;
 
 type Output = (PeerId, StreamMuxerBox);
@@ -46,11 +46,12 @@ pub(crate) fn build(
 ) -> anyhow::Result<Boxed<Output>> {
     let security = Security::new(keypair)?;
 
-    let mut websocket = websocket::Config::new(named(tcp(config))?);
-    websocket.set_max_data_size(WEBSOCKET_FRAME_BYTES);
-    if let Some(files) = &config.secure_websocket {
-        websocket.set_tls_config(read_certificate(files)?);
-    }
+    let certificate = config.secure_websocket.as_ref().map(read_certificate).transpose()?;
+    let websocket_listener = Listener::new(tcp(config), certificate);
+    let mut websocket_dialer = websocket::Config::new(named(tcp(config))?);
+    websocket_dialer.set_max_data_size(WEBSOCKET_FRAME_BYTES);
+    // In this order: the listener refuses all dials, and takes all that the dialler would listen on too.
+    let websocket = either(secured(websocket_listener, &security), secured(websocket_dialer, &security));
 
     let mut quic_config = quic::Config::new(keypair);
     quic_config.max_concurrent_stream_limit = u32::try_from(STREAMS_PER_CONNECTION)?;
@@ -64,7 +65,7 @@ pub(crate) fn build(
     // A resolver takes every address there is, so it stands last and once. Secure WebSocket needs a
     // resolver below it, because the name is what the certificate is checked against.
     let named = named(either(secured(tcp(config), &security), quic))?;
-    let all = either(either(secured(relay, &security), secured(websocket, &security)), named.boxed());
+    let all = either(either(secured(relay, &security), websocket), named.boxed());
     if config.listen.iter().any(|listen| listen.kind() == ListenKind::WebRtcDirect) {
         Ok(either(webrtc(config, keypair)?, all))
     } else {
@@ -135,19 +136,22 @@ where
         .boxed()
 }
 
-fn read_certificate(files: &SecureWebSocket) -> anyhow::Result<websocket::tls::Config> {
+fn read_certificate(files: &SecureWebSocket) -> anyhow::Result<rustls::ServerConfig> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
     let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
     let shown = files.certificate.display();
     let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
-        .map(|certificate| certificate.map(|der| websocket::tls::Certificate::new(der.to_vec())))
         .collect::<Result<Vec<_>, _>>()
         .with_context(|| format!("{shown} is not a PEM file of certificates"))?;
     anyhow::ensure!(!chain.is_empty(), "{shown} holds no certificate");
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .with_context(|| format!("{} holds no private key in PEM", files.key.display()))?;
-    let key = websocket::tls::PrivateKey::new(key.secret_der().to_vec());
-    websocket::tls::Config::new(key, chain)
+    // Named, because two are linked.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
         .with_context(|| format!("the key in {} does not belong to {shown}", files.key.display()))
 }
