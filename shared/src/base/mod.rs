@@ -1,5 +1,6 @@
-//! The ground floor: time, names and seeded randomness. Imports nothing else of this crate.
+//! The ground floor: time, names, verified blobs and seeded randomness. Imports nothing else of this crate.
 
+pub mod blob;
 mod ids;
 mod rng;
 mod time;
