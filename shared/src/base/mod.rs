@@ -5,6 +5,6 @@ mod ids;
 mod rng;
 mod time;
 
-pub use ids::{BlobRoot, EffectId, LinkId, ParseRootError, RequestId, SiteId};
+pub use ids::{BlobRoot, EffectId, LinkId, ParseRootError, RequestId, SegmentId, SiteId};
 pub use rng::SeededRng;
 pub use time::{Instant, UnixSeconds};

@@ -26,6 +26,8 @@ pub enum Context {
     Advert,
     /// A peer's statement that another peer served bytes that do not verify.
     Report,
+    /// What an object of a bucket is made of.
+    ObjectRecord,
 }
 
 impl Context {
@@ -36,6 +38,7 @@ impl Context {
             Self::Receipt => b"blackhole/cdn/receipt/1",
             Self::Advert => b"blackhole/coordination/advert/1",
             Self::Report => b"blackhole/cdn/report/1",
+            Self::ObjectRecord => b"blackhole/storage/object/1",
         }
     }
 

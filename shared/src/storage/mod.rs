@@ -9,4 +9,5 @@
 //! stripe at a time. Who holds a shard is proved to anybody who knows the shard's root, and to nobody's trust.
 
 pub mod erasure;
+pub mod record;
 pub mod seal;

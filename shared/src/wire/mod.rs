@@ -12,5 +12,9 @@ pub use refusal::Refusal;
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
 pub use generated::blackhole::cdn::v1 as cdn;
 
+/// What storage records and signs, from `storage.proto`.
+#[cfg(feature = "storage")]
+pub use generated::blackhole::storage::v1 as storage;
+
 /// What nodes tell each other about themselves, from `coordination.proto`.
 pub use generated::blackhole::coordination::v1 as coordination;
