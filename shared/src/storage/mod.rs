@@ -9,5 +9,6 @@
 //! stripe at a time. Who holds a shard is proved to anybody who knows the shard's root, and to nobody's trust.
 
 pub mod erasure;
+pub mod placement;
 pub mod record;
 pub mod seal;
