@@ -20,6 +20,7 @@ use shared::{
     coordination::{Advert, AdvertRegistry, RegistryLimits},
     identity::{Context, Delegation, Keypair, PublicKey},
     storage::{
+        proof::{self, Challenge, Fault, MAX_ANSWER_BYTES, check_answer},
         record::{Body, MAX_PARTS, ObjectRecord, ObjectSecret, RecordError, SegmentRecord},
         seal::{MAX_OBJECT_PATH_BYTES, MAX_STREAM_BYTES, ObjectKey, PathKey},
     },
@@ -48,6 +49,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("storage_object", storage_object),
     ("storage_segment", storage_segment),
     ("storage_path", storage_path),
+    ("storage_proof", storage_proof),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -268,5 +270,21 @@ fn storage_path(data: &[u8]) {
     if let Ok(path) = bucket.open_path(data) {
         assert!(path.as_str().len() <= MAX_OBJECT_PATH_BYTES);
         assert_eq!(bucket.seal_path(&path), data, "a path has one sealed form");
+    }
+}
+
+/// An answer as it came, and one that the holder signed whatever it says. Nobody has the shard of this root.
+fn storage_proof(data: &[u8]) {
+    let challenge = Challenge { root: BlobRoot([3; 32]), beacon: [4; 32], holder: key().public() };
+    let _ = check_answer(&challenge, data);
+    let signature = key().sign(Context::ShardProof, data).to_vec();
+    let holder = key().public().to_bytes().to_vec();
+    let signed =
+        wire::storage::SignedProofAnswer { answer: data.to_vec(), holder, signature }.encode_to_vec();
+    match check_answer(&challenge, &signed) {
+        Ok(answer) => assert_eq!(answer, proof::Answer::Lost, "nobody can prove what nobody has"),
+        Err(fault) => assert!(
+            fault != Fault::Signature && (fault == Fault::Malformed || signed.len() <= MAX_ANSWER_BYTES)
+        ),
     }
 }

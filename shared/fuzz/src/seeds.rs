@@ -19,6 +19,7 @@ use shared::{
     identity::{Delegation, Keypair},
     storage::{
         erasure::{Profile, SegmentShape},
+        proof::{Challenge, answer},
         record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
         seal::{ObjectKey, PathKey, Sealing, StreamShape},
     },
@@ -197,6 +198,15 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         let signed = draft.sign(&secret, &bucket.object(&path).1, &[3; 24], writer).expect("a lawful record");
         let contents = storage_wire::SignedObjectRecord::decode(signed.as_slice()).expect("just made").record;
         seeds.extend([("storage_object", signed), ("storage_object", contents)]);
+    }
+    let challenge = Challenge { root: BlobRoot([3; 32]), beacon: [4; 32], holder: writer.public() };
+    let shard = vec![7; 20_000];
+    let tree = HashTree::of(&shard).expect("a shard is small");
+    let groups = (0..).zip(shard.chunks(16384)).collect();
+    for groups in [groups, [].into()] {
+        let signed = answer(&challenge, &tree, &groups, writer);
+        let contents = storage_wire::SignedProofAnswer::decode(signed.as_slice()).expect("just made").answer;
+        seeds.extend([("storage_proof", signed), ("storage_proof", contents)]);
     }
     seeds
 }

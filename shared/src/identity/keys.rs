@@ -28,6 +28,8 @@ pub enum Context {
     Report,
     /// What an object of a bucket is made of.
     ObjectRecord,
+    /// What a holder shows of a shard it was asked about.
+    ShardProof,
 }
 
 impl Context {
@@ -39,6 +41,7 @@ impl Context {
             Self::Advert => b"blackhole/coordination/advert/1",
             Self::Report => b"blackhole/cdn/report/1",
             Self::ObjectRecord => b"blackhole/storage/object/1",
+            Self::ShardProof => b"blackhole/storage/proof/1",
         }
     }
 

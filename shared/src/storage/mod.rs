@@ -10,5 +10,6 @@
 
 pub mod erasure;
 pub mod placement;
+pub mod proof;
 pub mod record;
 pub mod seal;

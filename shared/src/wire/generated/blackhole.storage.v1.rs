@@ -83,6 +83,46 @@ pub struct SignedObjectRecord {
     #[prost(bytes = "vec", tag = "3")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
+/// What a holder says to a challenge. At most 32,768 bytes with its signature.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProofAnswer {
+    /// BLAKE3 root of the shard.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// The beacon of the challenge: 32 bytes that nobody could foresee.
+    #[prost(bytes = "vec", tag = "2")]
+    pub beacon: ::prost::alloc::vec::Vec<u8>,
+    /// Length of the shard.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(oneof = "proof_answer::Found", tags = "4, 5")]
+    pub found: ::core::option::Option<proof_answer::Found>,
+}
+/// Nested message and enum types in `ProofAnswer`.
+pub mod proof_answer {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Found {
+        /// The leaves of 1,024 bytes, with the tree from the root to them, as a bao slice without its length.
+        #[prost(bytes, tag = "4")]
+        Slice(::prost::alloc::vec::Vec<u8>),
+        /// The holder noticed that it lost the shard.
+        #[prost(bool, tag = "5")]
+        Lost(bool),
+    }
+}
+/// An answer that does not check is evidence against who signed it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedProofAnswer {
+    /// An encoded ProofAnswer.
+    #[prost(bytes = "vec", tag = "1")]
+    pub answer: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 public key of the holder, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub holder: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the holder over "blackhole/storage/proof/1" 0x00 answer.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
 /// How an object's bytes are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
