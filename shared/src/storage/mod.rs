@@ -8,6 +8,7 @@
 //! Here is what is decided and computed; bytes are handed in and out by the shell that drives it, a frame or a
 //! stripe at a time. Who holds a shard is proved to anybody who knows the shard's root, and to nobody's trust.
 
+pub mod durability;
 pub mod erasure;
 pub mod placement;
 pub mod proof;

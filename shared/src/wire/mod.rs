@@ -3,6 +3,8 @@
 //! The specification is `shared/proto/*.proto`; `cargo xtask codegen` writes `generated/` from it.
 
 mod framing;
+// Where nothing is stored, nobody speaks of storage.
+#[cfg_attr(not(feature = "storage"), allow(dead_code))]
 mod generated;
 mod refusal;
 
