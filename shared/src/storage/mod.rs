@@ -13,4 +13,5 @@ pub mod erasure;
 pub mod placement;
 pub mod proof;
 pub mod record;
+pub mod repair;
 pub mod seal;

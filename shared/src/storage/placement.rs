@@ -155,14 +155,19 @@ pub struct Placement<'a> {
 }
 
 /// Chooses among `holders`, beside those that hold shards of the segment already and keep them.
-pub fn place<'a>(segment: SegmentId, need: &Need, kept: &[Holder], holders: &'a [Holder]) -> Placement<'a> {
+pub fn place<'a, 'b>(
+    segment: SegmentId,
+    need: &Need,
+    kept: impl IntoIterator<Item = &'b Holder>,
+    holders: impl IntoIterator<Item = &'a Holder>,
+) -> Placement<'a> {
     let mut ranked: Vec<(Score, &Holder)> =
-        holders.iter().map(|holder| (Score::new(segment, holder, need.price_max), holder)).collect();
+        holders.into_iter().map(|holder| (Score::new(segment, holder, need.price_max), holder)).collect();
     // Highest score first; the key decides between equals, so that the order of `holders` never does.
     ranked.sort_by(|(a, left), (b, right)| b.cmp(a).then_with(|| left.node.cmp(&right.node)));
 
     let mut taken = Taken::new(need.profile);
-    kept.iter().for_each(|holder| taken.take(holder));
+    kept.into_iter().for_each(|holder| taken.take(holder));
     let wanted = usize::from(need.shards) + usize::from(need.spares);
     let (mut chosen, mut newcomers, mut passed_over) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (_, holder) in ranked {

@@ -155,6 +155,9 @@ fn what_is_kept_binds_what_is_added() {
 }
 
 proptest! {
+    // Each case makes a network's worth of keys.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn no_rule_is_ever_broken_and_order_says_nothing(seed in any::<u64>(), count in 0u64..150, spares in 0u16..20) {
         let mut rng = SeededRng::from_number(seed);
