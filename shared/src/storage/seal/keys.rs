@@ -45,7 +45,7 @@ macro_rules! secret_key {
 pub(super) use secret_key;
 
 secret_key! {
-    /// The key of one object. Travels only inside a sealed record.
+    /// The key of one version of one object, never used again for other contents. Travels only inside a sealed record.
     ObjectKey
 }
 secret_key! {
@@ -75,9 +75,15 @@ impl ObjectKey {
         Self(derive(secret, "convergent object key", &contents.0))
     }
 
-    /// The key of the stream with this `salt`. Two streams of one object must never share a salt: the caller
-    /// draws a new one each time it seals, except for a convergent object, where equal bytes shall have equal
-    /// keys.
+    /// The salt of part `index` of a convergent object, which follows from the part's own contents: two uploads that
+    /// cut equal contents differently must not seal different bytes under one key.
+    pub fn convergent_salt(&self, index: u32, part: &BlobRoot) -> [u8; 16] {
+        let data = [&index.to_be_bytes()[..], &part.0].concat();
+        *derive(&self.0, "convergent salt", &data).first_chunk().expect("16 of 32 bytes")
+    }
+
+    /// The key of the stream with this `salt`. Two streams of one object must never share a salt: the caller draws a
+    /// new one each time it seals, or takes [`ObjectKey::convergent_salt`].
     pub fn stream(&self, salt: &[u8; 16]) -> StreamKey {
         StreamKey(derive(&self.0, "stream key", salt))
     }

@@ -164,6 +164,12 @@ fn contents_converge_only_where_that_was_asked_for() {
     assert_eq!(convergent(1, &a), convergent(1, &a));
     assert_ne!(convergent(1, &a), convergent(1, &b));
     assert_ne!(convergent(1, &a), convergent(2, &a));
+    // Equal contents in other parts: no two streams of other bytes have one key.
+    let key = convergent(1, &a);
+    assert_eq!(key.convergent_salt(1, &a), convergent(1, &a).convergent_salt(1, &a));
+    assert_ne!(key.convergent_salt(1, &a), key.convergent_salt(1, &b));
+    assert_ne!(key.convergent_salt(1, &a), key.convergent_salt(0, &a), "equal parts of one object");
+    assert_ne!(key.convergent_salt(1, &a), convergent(2, &a).convergent_salt(1, &a));
 }
 
 #[test]
