@@ -80,6 +80,14 @@ fn the_draw_keeps_its_leaves() {
     );
 }
 
+/// What an answer looks like on the wire of this version.
+#[test]
+fn answers_keep_their_bytes() {
+    let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex()[..16].to_owned();
+    let lost = super::answer(&challenge(1), &HashTree::of(&shard()).unwrap(), &BTreeMap::new(), &holder());
+    assert_eq!([hash(&honest(&challenge(1))), hash(&lost)], ["7cc368f59e395477", "becb314df51c9f71"]);
+}
+
 #[test]
 fn beacon_root_and_holder_each_draw_other_leaves() {
     let shape = BlobShape::new(MAX_BLOB_BYTES).unwrap();
