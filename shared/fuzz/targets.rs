@@ -9,9 +9,9 @@ mod swarm;
 
 use prost::Message as _;
 use shared::{
-    base::{BlobRoot, UnixSeconds},
+    base::{BlobRoot, SegmentId, UnixSeconds},
     cdn::{
-        blob::{BlobHashes, BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_BYTES},
+        blob::{BlobHashes, BlobShape, GROUP_BYTES, HashTree, MAX_BLOB_BYTES, PAGE_BYTES},
         bulk::{Answer, AnswerReader, read_open},
         manifest::{MAX_ASSETS, Manifest, Pin, SitePath},
         messages::{self, Control, MAX_ADDRESSES, MAX_HANDED_IN, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES, What},
@@ -19,6 +19,11 @@ use shared::{
     },
     coordination::{Advert, AdvertRegistry, RegistryLimits},
     identity::{Context, Delegation, Keypair, PublicKey},
+    storage::{
+        proof::{self, Challenge, Fault, MAX_ANSWER_BYTES, check_answer},
+        record::{Body, MAX_PARTS, ObjectRecord, ObjectSecret, RecordError, SegmentRecord},
+        seal::{MAX_OBJECT_PATH_BYTES, MAX_STREAM_BYTES, ObjectKey, PathKey},
+    },
     wire::{self, FrameReader, MAX_FRAME_BYTES},
 };
 
@@ -41,6 +46,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("cdn_request", cdn_request),
     ("cdn_answers", cdn_answers),
     ("cdn_peer", swarm::peer),
+    ("storage_object", storage_object),
+    ("storage_segment", storage_segment),
+    ("storage_path", storage_path),
+    ("storage_proof", storage_proof),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -222,4 +231,60 @@ fn cdn_answers(data: &[u8]) {
         (answers, Ok(reader.is_between_answers()))
     };
     assert_eq!(read(usize::from(*cut) + 1), read(stream.len().max(1)), "how it was cut changes nothing");
+}
+
+fn storage_object(data: &[u8]) {
+    let _ = ObjectRecord::read(data);
+    let signature = key().sign(Context::ObjectRecord, data).to_vec();
+    let writer = key().public().to_bytes().to_vec();
+    let signed = wire::storage::SignedObjectRecord { record: data.to_vec(), writer, signature };
+    let Ok(record) = ObjectRecord::read(&signed.encode_to_vec()) else { return };
+    let plain_bytes = record.public.plain_bytes();
+    assert!(plain_bytes <= MAX_STREAM_BYTES, "an object over its bound");
+    if let Body::Parts(parts) = &record.public.body {
+        assert!(parts.len() <= MAX_PARTS);
+    }
+    let last = record.public.places(plain_bytes.saturating_sub(1)..u64::MAX).count();
+    assert_eq!(last, usize::from(plain_bytes > 0), "the last byte is in one frame");
+    let (_, path) = PathKey::from_bytes([1; 32]).object(&"a".parse().expect("a path"));
+    let secret = ObjectSecret { key: ObjectKey::from_bytes([2; 32]), attributes: Vec::new() };
+    let again =
+        record.public.sign(&secret, &path, &[3; 24], &key()).expect("what was read can be signed again");
+    let again = ObjectRecord::read(&again).expect("what was signed is read");
+    assert_eq!(again.public, record.public, "reading and writing agree");
+    assert_eq!(again.secret(&path), Ok(secret));
+}
+
+fn storage_segment(data: &[u8]) {
+    let id = SegmentId(HashTree::of(data).expect("an input is small").root().0);
+    assert!(!matches!(SegmentRecord::read(id, data), Err(RecordError::Name)));
+    let Ok(record) = SegmentRecord::read(id, data) else { return };
+    let shards = record.shape().profile().total_shards();
+    assert!(record.root(shards - 1).is_some() && record.root(shards).is_none());
+    let (id, bytes) = record.encode();
+    assert_eq!(SegmentRecord::read(id, &bytes), Ok(record), "reading and writing agree");
+}
+
+fn storage_path(data: &[u8]) {
+    let bucket = PathKey::from_bytes([1; 32]);
+    if let Ok(path) = bucket.open_path(data) {
+        assert!(path.as_str().len() <= MAX_OBJECT_PATH_BYTES);
+        assert_eq!(bucket.seal_path(&path), data, "a path has one sealed form");
+    }
+}
+
+/// An answer as it came, and one that the holder signed whatever it says. Nobody has the shard of this root.
+fn storage_proof(data: &[u8]) {
+    let challenge = Challenge { root: BlobRoot([3; 32]), beacon: [4; 32], holder: key().public() };
+    let _ = check_answer(&challenge, data);
+    let signature = key().sign(Context::ShardProof, data).to_vec();
+    let holder = key().public().to_bytes().to_vec();
+    let signed =
+        wire::storage::SignedProofAnswer { answer: data.to_vec(), holder, signature }.encode_to_vec();
+    match check_answer(&challenge, &signed) {
+        Ok(answer) => assert_eq!(answer, proof::Answer::Lost, "nobody can prove what nobody has"),
+        Err(fault) => assert!(
+            fault != Fault::Signature && (fault == Fault::Malformed || signed.len() <= MAX_ANSWER_BYTES)
+        ),
+    }
 }

@@ -5,7 +5,7 @@
 //! replays any failure from one seed.
 //!
 //! Storeys, each importing only downwards:
-//! `base` → `wire`, `identity` → `economy`, `coordination` → `cdn` (and its sister services) → `peer`.
+//! `base` → `wire`, `identity` → `economy`, `coordination` → `cdn`, `storage` (and their sister services) → `peer`.
 #![forbid(unsafe_code)]
 
 pub mod base;
@@ -14,4 +14,6 @@ pub mod coordination;
 pub mod economy;
 pub mod identity;
 pub mod peer;
+#[cfg(feature = "storage")]
+pub mod storage;
 pub mod wire;

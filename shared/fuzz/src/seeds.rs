@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 use shared::{
-    base::{RequestId, UnixSeconds},
+    base::{BlobRoot, RequestId, SegmentId, UnixSeconds},
     cdn::{
         blob::HashTree,
         bulk::{StreamKind, open_frame, piece_frame},
@@ -17,7 +17,13 @@ use shared::{
     },
     coordination::Advert,
     identity::{Delegation, Keypair},
-    wire::{Refusal, cdn, coordination, write_frame},
+    storage::{
+        erasure::{Profile, SegmentShape},
+        proof::{Challenge, answer},
+        record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
+        seal::{ObjectKey, PathKey, Sealing, StreamShape},
+    },
+    wire::{Refusal, cdn, coordination, storage as storage_wire, write_frame},
 };
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -85,6 +91,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("advert_contents", advert_contents),
     ];
     seeds.extend(swarm(&publisher, &delegate));
+    seeds.extend(storage(&publisher));
     seeds
 }
 
@@ -161,5 +168,45 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     let serving = [&[0][..], &link, &hello, &hold, &look, &request, &served, &request, &served];
     seeds.push(("cdn_peer", fetching.concat()));
     seeds.push(("cdn_peer", serving.concat()));
+    seeds
+}
+
+/// A lawful example of each record that storage keeps.
+fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let bucket = PathKey::from_bytes([1; 32]);
+    let path = "photos/2026/beach.jpg".parse().expect("a path");
+    seeds.push(("storage_path", bucket.seal_path(&path)));
+    for (profile, bytes) in [(Profile::WIDE, 3_000_000), (Profile::for_network(3), 5000)] {
+        let shape = SegmentShape::new(profile, bytes).expect("a lawful segment");
+        let alike = shape.profile().data_shards() == 1;
+        let root = |n: u16| BlobRoot([if alike { 0 } else { n.to_be_bytes()[1] }; 32]);
+        let roots = (0..profile.total_shards()).map(root).collect();
+        let record = SegmentRecord::new(shape, roots).expect("a root each");
+        seeds.push(("storage_segment", record.encode().1));
+    }
+    let shape = StreamShape::new(Sealing::XChaCha20Poly1305, 70 << 20).expect("a lawful stream");
+    let part = |salt| StreamPart { shape, salt: [salt; 16], segments: vec![SegmentId([salt; 32]); 2] };
+    let bodies = [
+        (Sealing::XChaCha20Poly1305, Body::Inline(vec![5; 40])),
+        (Sealing::Plain, Body::Inline(Vec::new())),
+        (Sealing::XChaCha20Poly1305, Body::Parts(vec![part(1), part(2)])),
+    ];
+    for (sealing, body) in bodies {
+        let draft = ObjectDraft { sequence: 7, modified: NOW, sealing, body };
+        let secret = ObjectSecret { key: ObjectKey::from_bytes([2; 32]), attributes: b"text/plain".to_vec() };
+        let signed = draft.sign(&secret, &bucket.object(&path).1, &[3; 24], writer).expect("a lawful record");
+        let contents = storage_wire::SignedObjectRecord::decode(signed.as_slice()).expect("just made").record;
+        seeds.extend([("storage_object", signed), ("storage_object", contents)]);
+    }
+    let challenge = Challenge { root: BlobRoot([3; 32]), beacon: [4; 32], holder: writer.public() };
+    let shard = vec![7; 20_000];
+    let tree = HashTree::of(&shard).expect("a shard is small");
+    let groups = (0..).zip(shard.chunks(16384)).collect();
+    for groups in [groups, [].into()] {
+        let signed = answer(&challenge, &tree, &groups, writer);
+        let contents = storage_wire::SignedProofAnswer::decode(signed.as_slice()).expect("just made").answer;
+        seeds.extend([("storage_proof", signed), ("storage_proof", contents)]);
+    }
     seeds
 }

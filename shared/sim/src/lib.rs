@@ -5,6 +5,8 @@
 //! order or not at all, while [`invariants`] watch. [`scenarios`] say who is there and what goes wrong; a
 //! [`report`] says how it went. One seed replays a run to the last message.
 //!
+//! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines.
+//!
 //! Goals: find the bugs of swarm, scheduling and accounting logic; measure offload and completion against what
 //! the lines permit, for more peers than a machine has tabs. Non-goals: the speed of hashing, wasm or sockets, which
 //! benches measure on the real thing.
@@ -24,6 +26,7 @@ pub mod node;
 pub mod peer_machine;
 pub mod report;
 pub mod scenarios;
+pub mod storage;
 
 mod shell;
 pub mod world;

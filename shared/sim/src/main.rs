@@ -7,18 +7,19 @@ use clap::Parser;
 use sim::{
     report::Report,
     scenarios::{Scale, Scenario},
+    storage::{self, Outcome, Plan},
 };
 
 /// Runs the network in virtual time. One seed replays a run.
 #[derive(Debug, Parser)]
 struct Options {
-    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn or cdn_nat.
+    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat or storage_month.
     #[arg(long, value_parser = scenario)]
-    scenario: Scenario,
+    scenario: Chosen,
     /// The number that everything follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tabs; the scenario's own number if not given.
+    /// Tabs, or segments of storage_month; the scenario's own number if not given.
     #[arg(long)]
     peers: Option<u32>,
     /// Bytes of the object; the scenario's own if not given.
@@ -35,25 +36,60 @@ struct Options {
     json: Option<PathBuf>,
 }
 
-fn scenario(name: &str) -> Result<Scenario, String> {
+#[derive(Clone, Copy, Debug)]
+enum Chosen {
+    Cdn(Scenario),
+    StorageMonth,
+}
+
+const STORAGE_MONTH: &str = "storage_month";
+
+fn scenario(name: &str) -> Result<Chosen, String> {
+    if name == STORAGE_MONTH {
+        return Ok(Chosen::StorageMonth);
+    }
     let known = Scenario::ALL.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario);
-    known.ok_or_else(|| format!("known are {:?}", Scenario::ALL.map(|(name, _)| name)))
+    let names = || format!("known are {:?} and {STORAGE_MONTH}", Scenario::ALL.map(|(name, _)| name));
+    known.map(Chosen::Cdn).ok_or_else(names)
+}
+
+/// Weeks of storage; the same figures for the same seed.
+fn storage_month(options: &Options) -> ExitCode {
+    let segments = options.peers.unwrap_or(Plan::FULL.segments);
+    let outcome = storage::run(Plan { segments, ..Plan::FULL }, options.seed);
+    let Outcome { lost, rebuilds, sent, formula, fewest, violations } = &outcome;
+    println!(
+        "{{\"segments\":{segments},\"lost\":{lost},\"rebuilds\":{rebuilds},\"fewest_shards\":{fewest},\
+         \"sent_per_byte\":{sent:.3},\"formula\":{formula:.3}}}"
+    );
+    for violation in violations {
+        eprintln!("{violation}");
+    }
+    if !violations.is_empty() {
+        let seed = options.seed;
+        eprintln!("replay: cargo run -p sim -- --scenario {STORAGE_MONTH} --seed {seed} --peers {segments}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let full = options.scenario.full();
+    let scenario = match options.scenario {
+        Chosen::Cdn(scenario) => scenario,
+        Chosen::StorageMonth => return storage_month(&options),
+    };
+    let full = scenario.full();
     let scale = Scale {
         peers: options.peers.unwrap_or(full.peers),
         size: options.size.unwrap_or(full.size),
         direct: options.direct,
     };
-    let mut run = options.scenario.prepare(scale, options.seed);
+    let mut run = scenario.prepare(scale, options.seed);
     let finished = run.go();
     let report = Report::of(&run);
     println!("{}", report.json());
-    let name =
-        Scenario::ALL.iter().find(|(_, known)| *known == options.scenario).map_or("", |(name, _)| name);
+    let name = Scenario::ALL.iter().find(|(_, known)| *known == scenario).map_or("", |(name, _)| name);
     let outputs = [(&options.svg, report.svg(name)), (&options.json, report.json())];
     for (path, text) in outputs {
         if let Some(path) = path

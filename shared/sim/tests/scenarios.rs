@@ -1,8 +1,10 @@
 //! Scenarios in small form, over several seeds.
 
+use shared::storage::erasure::Profile;
 use sim::{
     report::Report,
     scenarios::{Scale, Scenario},
+    storage::{self, Plan},
 };
 
 #[test]
@@ -65,4 +67,30 @@ fn kills_of_tabs_and_of_the_only_supernode_cost_nobody_the_object() {
 #[test]
 fn half_behind_symmetric_translators_in_a_storm_all_finish() {
     check(Scenario::Nat, 12, 3_000_000, |report| assert_eq!(report.seconds.len(), 12, "{report:?}"));
+}
+
+const HALF_A_YEAR: Plan = Plan {
+    segments: 40,
+    profile: Profile::MIDDLE,
+    holders: 150,
+    lifetime_days: 30.0,
+    days: 180,
+    correlated: true,
+};
+
+#[test]
+fn half_a_year_of_dying_holders_loses_no_segment_and_sends_what_the_formula_says() {
+    for seed in 1..4 {
+        let outcome = storage::run(HALF_A_YEAR, seed);
+        assert_eq!((outcome.violations.as_slice(), outcome.lost), (&[][..], 0), "seed {seed}");
+        let share = outcome.sent / outcome.formula;
+        assert!((0.7..1.3).contains(&share), "seed {seed}: {outcome:?}");
+        assert_eq!(outcome, storage::run(HALF_A_YEAR, seed), "one seed replays a run");
+    }
+}
+
+#[test]
+fn where_holders_leave_faster_than_repair_comes_segments_are_lost_and_told() {
+    let outcome = storage::run(Plan { lifetime_days: 0.1, days: 5, ..HALF_A_YEAR }, 1);
+    assert!(outcome.lost > 0, "{outcome:?}");
 }

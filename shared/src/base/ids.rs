@@ -37,6 +37,10 @@ pub struct BlobRoot(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub [u8; 32]);
 
+/// The BLAKE3 hash of a segment's record, which names the segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub [u8; 32]);
+
 /// Why a text is not a 32-byte hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected 64 hexadecimal digits, found `{found}` ({length} bytes)")]
@@ -87,6 +91,7 @@ macro_rules! hash_name {
 
 hash_name!(BlobRoot);
 hash_name!(SiteId);
+hash_name!(SegmentId);
 
 #[cfg(test)]
 mod tests {

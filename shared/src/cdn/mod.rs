@@ -2,7 +2,6 @@
 
 pub mod availability;
 pub mod bits;
-pub mod blob;
 pub mod bulk;
 pub mod choke;
 pub mod claims;
@@ -19,3 +18,6 @@ pub mod report;
 pub mod spread;
 #[cfg(feature = "rendezvous")]
 pub mod tracker;
+
+/// What this service delivers. Storage keeps its shards in the same form, so it lives below both.
+pub use crate::base::blob;

@@ -26,6 +26,10 @@ pub enum Context {
     Advert,
     /// A peer's statement that another peer served bytes that do not verify.
     Report,
+    /// What an object of a bucket is made of.
+    ObjectRecord,
+    /// What a holder shows of a shard it was asked about.
+    ShardProof,
 }
 
 impl Context {
@@ -36,6 +40,8 @@ impl Context {
             Self::Receipt => b"blackhole/cdn/receipt/1",
             Self::Advert => b"blackhole/coordination/advert/1",
             Self::Report => b"blackhole/cdn/report/1",
+            Self::ObjectRecord => b"blackhole/storage/object/1",
+            Self::ShardProof => b"blackhole/storage/proof/1",
         }
     }
 

@@ -3,6 +3,8 @@
 //! The specification is `shared/proto/*.proto`; `cargo xtask codegen` writes `generated/` from it.
 
 mod framing;
+// Where nothing is stored, nobody speaks of storage.
+#[cfg_attr(not(feature = "storage"), allow(dead_code))]
 mod generated;
 mod refusal;
 
@@ -11,6 +13,10 @@ pub use refusal::Refusal;
 
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
 pub use generated::blackhole::cdn::v1 as cdn;
+
+/// What storage records and signs, from `storage.proto`.
+#[cfg(feature = "storage")]
+pub use generated::blackhole::storage::v1 as storage;
 
 /// What nodes tell each other about themselves, from `coordination.proto`.
 pub use generated::blackhole::coordination::v1 as coordination;

@@ -13,4 +13,9 @@ pub mod blackhole {
             include!("blackhole.coordination.v1.rs");
         }
     }
+    pub mod storage {
+        pub mod v1 {
+            include!("blackhole.storage.v1.rs");
+        }
+    }
 }

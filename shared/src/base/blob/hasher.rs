@@ -138,6 +138,11 @@ impl HashTree {
         self.shape
     }
 
+    /// The hash of each group; none where there is a single group.
+    pub(super) fn group_hashes(&self) -> &[SubtreeHash] {
+        &self.groups
+    }
+
     /// The bytes of hash page `page`, as they travel; nothing where there is no such page.
     pub fn page(&self, page: u32) -> Option<Vec<u8>> {
         let groups = self.shape.page_groups(page)?;

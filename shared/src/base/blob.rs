@@ -18,10 +18,12 @@
 
 mod hasher;
 mod hashes;
+mod leaves;
 mod shape;
 
 pub use hasher::{BlobHasher, HashTree, TooLong};
 pub use hashes::{BlobHashes, VerifyError};
+pub use leaves::{LEAF_BYTES, LeafError, ProveError, prove_leaves, verify_leaves};
 pub use shape::{BlobShape, GROUP_BYTES, HASH_BYTES, MAX_BLOB_BYTES, PAGE_BYTES, PAGE_GROUPS};
 
 /// The hash of a subtree that is not the root (BLAKE3's chaining value).

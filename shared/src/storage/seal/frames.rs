@@ -1,0 +1,148 @@
+//! Sealing a stream as it goes by, and opening any frame of it.
+
+use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
+
+use super::{MAX_STREAM_BYTES, Sealing, StreamKey, StreamShape, TAG_BYTES};
+
+/// The nonce of frame `index`; see the module's picture.
+fn nonce(index: u32, last: bool) -> XNonce {
+    let mut nonce = [0; 24];
+    nonce[19..23].copy_from_slice(&index.to_be_bytes());
+    nonce[23] = u8::from(last);
+    nonce.into()
+}
+
+/// What turns a frame's bytes into other bytes, if anything does.
+fn cipher(sealing: Sealing, key: &StreamKey) -> Option<XChaCha20Poly1305> {
+    match sealing {
+        Sealing::XChaCha20Poly1305 => Some(XChaCha20Poly1305::new((&key.0).into())),
+        Sealing::Plain => None,
+    }
+}
+
+/// Seals a stream from front to back. Holds one frame of plain bytes.
+pub struct Sealer {
+    sealing: Sealing,
+    cipher: Option<XChaCha20Poly1305>,
+    frame_plain_bytes: usize,
+    /// The frame under way; a full one waits here until it is known not to be the last.
+    current: Vec<u8>,
+    next: u32,
+    plain_bytes: u64,
+}
+
+/// The stream grew over [`MAX_STREAM_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed stream may have at most {MAX_STREAM_BYTES} bytes")]
+pub struct StreamTooLong;
+
+impl Sealer {
+    /// Begins the one stream that `key` may ever seal.
+    pub fn new(sealing: Sealing, key: &StreamKey) -> Self {
+        let frame_plain_bytes = usize::try_from(sealing.frame_plain_bytes()).expect("64 KiB fit any usize");
+        let cipher = cipher(sealing, key);
+        Self { sealing, cipher, frame_plain_bytes, current: Vec::new(), next: 0, plain_bytes: 0 }
+    }
+
+    /// Takes the next plain bytes and appends the frames that they complete to `out`.
+    ///
+    /// # Errors
+    /// [`StreamTooLong`], after which the sealer is of no use.
+    pub fn update(&mut self, mut plain: &[u8], out: &mut Vec<u8>) -> Result<(), StreamTooLong> {
+        self.plain_bytes = self.plain_bytes.saturating_add(plain.len() as u64);
+        if self.plain_bytes > MAX_STREAM_BYTES {
+            return Err(StreamTooLong);
+        }
+        while !plain.is_empty() {
+            if self.current.len() == self.frame_plain_bytes {
+                self.emit(false, out);
+            }
+            let take = plain.len().min(self.frame_plain_bytes - self.current.len());
+            self.current.extend_from_slice(&plain[..take]);
+            plain = &plain[take..];
+        }
+        Ok(())
+    }
+
+    /// Appends the last frame to `out` and says how long the stream became.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> StreamShape {
+        self.emit(true, out);
+        StreamShape::new(self.sealing, self.plain_bytes).expect("update refused what is longer")
+    }
+
+    fn emit(&mut self, last: bool, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.append(&mut self.current);
+        if let Some(cipher) = &self.cipher {
+            let tag = cipher.encrypt_in_place_detached(&nonce(self.next, last), b"", &mut out[start..]);
+            out.extend_from_slice(&tag.expect("a frame is far below the cipher's 256 GiB"));
+        }
+        self.next += 1;
+    }
+}
+
+/// Opens frames of a stream in any order.
+pub struct Opener {
+    cipher: Option<XChaCha20Poly1305>,
+    shape: StreamShape,
+}
+
+/// Why a frame does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The stream has no such frame.
+    #[error("the stream has no frame {index}")]
+    Absent {
+        /// The number asked about.
+        index: u32,
+    },
+    /// The length is not what the stream's says.
+    #[error("frame {index} has {found} bytes, where {expected} belong")]
+    Length {
+        /// The frame.
+        index: u32,
+        /// What came.
+        found: u64,
+        /// What belongs there.
+        expected: u64,
+    },
+    /// Changed, moved, cut off after, of another stream, or another key's.
+    #[error("frame {index} is not what was sealed there")]
+    Forged {
+        /// The frame.
+        index: u32,
+    },
+}
+
+impl Opener {
+    /// For the stream of this shape. A shape that lies is found out at the last frame, for that was sealed as such.
+    pub fn new(key: &StreamKey, shape: StreamShape) -> Self {
+        Self { cipher: cipher(shape.sealing(), key), shape }
+    }
+
+    /// Opens frame `index` and appends its plain bytes to `out`, which stays as it was on an error.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(&self, index: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let range = self.shape.frame_sealed(index).ok_or(OpenError::Absent { index })?;
+        let (found, expected) = (sealed.len() as u64, range.end - range.start);
+        if found != expected {
+            return Err(OpenError::Length { index, found, expected });
+        }
+        let Some(cipher) = &self.cipher else {
+            out.extend_from_slice(sealed);
+            return Ok(());
+        };
+        let tag_bytes = usize::try_from(TAG_BYTES).expect("16 fit");
+        let (ciphertext, tag) = sealed.split_at(sealed.len() - tag_bytes);
+        let start = out.len();
+        out.extend_from_slice(ciphertext);
+        let nonce = nonce(index, index + 1 == self.shape.frames());
+        let opened = cipher.decrypt_in_place_detached(&nonce, b"", &mut out[start..], Tag::from_slice(tag));
+        opened.map_err(|_| {
+            out.truncate(start);
+            OpenError::Forged { index }
+        })
+    }
+}
