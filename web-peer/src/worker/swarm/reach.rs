@@ -7,13 +7,13 @@ use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
-use serde::Deserialize;
 use shared::cdn::bulk::PROTOCOL;
 use shared::identity::{Keypair, PublicKey};
 use wasm_bindgen::prelude::*;
 use web_sys::MessagePort;
 
 use super::super::Tab;
+use super::super::config::whole;
 use super::super::host::Host;
 use crate::net::{Config, Event, Events, Network};
 
@@ -36,13 +36,6 @@ pub(in super::super) struct Supernode {
     addresses: Vec<Multiaddr>,
 }
 
-#[derive(Deserialize)]
-struct Described {
-    peer_id: String,
-    visitor: u32,
-    addresses: Vec<String>,
-}
-
 /// Asks the edge whom to dial.
 ///
 /// Errors are named reasons: without a supernode there is no swarm, and plain HTTP remains.
@@ -51,18 +44,20 @@ pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<
     let bytes = said.map_err(|error| format!("supernode: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "supernode: no text".to_owned())?;
     let parsed = js_sys::JSON::parse(&text).map_err(|_| "supernode: no JSON".to_owned())?;
-    let described: Described =
-        serde_wasm_bindgen::from_value(parsed).map_err(|error| format!("supernode: {error}"))?;
-    let key = described.peer_id.parse::<PublicKey>().map_err(|error| format!("supernode: {error}"))?;
+    let said = |name: &str| js_sys::Reflect::get(&parsed, &name.into()).unwrap_or_default();
+    let key = said("peer_id").as_string().unwrap_or_default();
+    let key = key.parse::<PublicKey>().map_err(|error| format!("supernode: {error}"))?;
+    let visitor = u32::try_from(whole(said("visitor").as_f64().unwrap_or_default())).unwrap_or_default();
     let secure = is_secure_page();
-    let addresses = described.addresses.iter().filter_map(|address| address.parse().ok());
+    let addresses = said("addresses").dyn_into::<js_sys::Array>().unwrap_or_default();
+    let addresses = addresses.iter().filter_map(|address| address.as_string()?.parse().ok());
     let mut addresses: Vec<Multiaddr> = addresses.filter(|address| is_dialable(address, secure)).collect();
     // WebSocket costs the supernode an eighth of what WebRTC does.
     addresses.sort_by_key(links::LinkKind::of_address);
     if addresses.is_empty() {
         return Err("supernode: no address that a browser can dial".to_owned());
     }
-    Ok(Supernode { key, visitor: described.visitor, addresses })
+    Ok(Supernode { key, visitor, addresses })
 }
 
 impl Tab {
