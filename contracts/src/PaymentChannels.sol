@@ -20,6 +20,7 @@ import {Vouchers} from "./base/Vouchers.sol";
 ///                └───────────────────────┘
 /// ```
 /// What a payee may rely on: until a thaw that it can see has run its time, a voucher up to the ceiling is money.
+/// It looks before it serves: where `thawedAt` is not 0, or the signer is being revoked, the time is running already.
 /// No signer's revocation, no code the payer puts in its account and nothing a third party sends takes that away.
 /// For that a voucher is signed by a plain key, the payer's own or a hot one the payer named; a wallet that is a
 /// contract names a hot one. A channel's total never starts anew, so that no voucher counts twice: reserving

@@ -31,6 +31,10 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
             crate::test::contracts::bench_invariants(calls.context("how many calls? A number")?)
         }
+        "mutants" => {
+            npm_packages("contracts")?;
+            run(command("node", &["contracts/mutate.mjs"]).args(arguments))
+        }
         "fallback" | "kills" | "stay" => in_browsers(name, arguments),
         "liars" => {
             // Malicious tabs are js-libp2p, in a browser.
@@ -39,7 +43,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, sessions, stay"
+                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, mutants, sessions, stay"
             )
         }
     }
