@@ -77,7 +77,7 @@ function trial(mutant) {
   const lines = [...mutant.lines];
   lines[mutant.at] = mutant.after;
   writeFileSync(path, lines.join("\n"));
-  const tests = `test/{${TESTS[mutant.file]}}.t.sol`;
+  const tests = `test/{Events,${TESTS[mutant.file]}}.t.sol`;
   const run = spawnSync(FORGE, ["test", "--json", "--fail-fast", "--match-path", tests], {
     cwd: COPY, encoding: "utf8", timeout: MILLISECONDS_MAX, maxBuffer: 1 << 28,
     env: { ...process.env, FOUNDRY_FUZZ_RUNS: "64" },
