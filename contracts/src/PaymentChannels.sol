@@ -136,7 +136,6 @@ contract PaymentChannels is EIP712, Nonces, ReentrancyGuardTransient {
         nonReentrant
     {
         if (amount == 0) revert ZeroAmount();
-        // slither-disable-next-line unused-return
         try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {}
             catch {}
         token.pull(msg.sender, amount);

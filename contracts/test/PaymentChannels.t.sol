@@ -211,6 +211,26 @@ contract PaymentChannelsTest is WithChannels {
         channels.unreserve(payee);
     }
 
+    function test_dust_from_strangers_changes_nothing_of_a_channel() external {
+        address stranger = accountOf("stranger");
+        fund(stranger, 100);
+        vm.prank(payer);
+        channels.thaw(payee);
+        vm.prank(stranger);
+        channels.deposit(payer, 1);
+        vm.prank(stranger);
+        channels.deposit(stranger, 10);
+        vm.prank(stranger);
+        channels.reserve(payee, 1);
+        vm.prank(stranger);
+        channels.reserve(payer, 1);
+        checkChannel(RESERVED, 0, NOW + THAW);
+        vm.warp(NOW + THAW);
+        vm.prank(payer);
+        channels.unreserve(payee);
+        checkEqual(channels.freeOf(payer), 3 * RESERVED + 1, "all that was the payer's, and the dust");
+    }
+
     function test_only_the_payee_releases_before_the_thaw() external {
         vm.expectRevert(
             abi.encodeWithSelector(PaymentChannels.NothingReserved.selector, payer, address(this))

@@ -66,8 +66,19 @@ contract GasTest is Checks {
     }
 
     function test_a_thousand_channels_in_two_transactions() external {
-        uint256 gas = _packedClaim(500, true, "claimPacked 500, hot signers");
-        checkAtMost(gas, 33_500_000 / 2, "half of what a transaction may spend on Polygon");
+        uint256 before = channels.freeOf(payee);
+        for (uint256 half = 0; half < 2; ++half) {
+            bytes memory packed = new bytes(500 * 96);
+            for (uint256 index = 0; index < 500; ++index) {
+                address account = vm.addr(uint256(keccak256(abi.encode("payer", 500 * half + index))));
+                _openChannel(account);
+                _write(packed, index, _entry(account, hotKey, 1_000_000));
+            }
+            channels.claimPacked(payee, packed);
+            uint256 gas = vm.snapshotGasLastCall("PaymentChannels", "claimPacked 500, hot signers");
+            checkAtMost(gas, 33_500_000 / 2, "half of what a transaction may spend on Polygon");
+        }
+        checkEqual(channels.freeOf(payee) - before, 1_000 * 1_000_000, "every voucher was paid");
     }
 
     function test_a_later_claim_of_one() external {

@@ -20,6 +20,7 @@ use crate::workspace::root;
 const DIRECTORY: &str = "contracts";
 const FORGE: &str = "node_modules/@foundry-rs/forge-linux-amd64/bin/forge";
 const GAS_TESTS: &str = "test/gas/*";
+const SNAPSHOTS: &str = "snapshots";
 
 /// What x402 publishes for its batch settlement, to stand beside our own figures.
 const BESIDE: [(&str, &str, u64); 2] = [
@@ -45,13 +46,18 @@ pub(super) fn run_suite() -> Result<Count> {
 
 /// Measures gas and writes the snapshots.
 pub(crate) fn bench_gas() -> Result<()> {
-    let arguments = ["--isolate", "--match-path", GAS_TESTS, "--gas-snapshot-emit", "true"];
-    let (count, snapshots) = judge(&mut forge_test(&forge()?, &arguments));
+    let (count, snapshots) = judge(&mut forge_test(&forge()?, &["--isolate", "--match-path", GAS_TESTS]));
     print_gas(&snapshots);
     if count.failed > 0 {
         bail!("a promise about gas is broken");
     }
-    println!("written to {DIRECTORY}/snapshots");
+    for (group, figures) in &snapshots {
+        let figures: BTreeMap<_, _> =
+            figures.iter().map(|(name, figure)| (name, figure.to_string())).collect();
+        let text = serde_json::to_string_pretty(&figures)? + "\n";
+        std::fs::write(root().join(DIRECTORY).join(SNAPSHOTS).join(format!("{group}.json")), text)?;
+    }
+    println!("written to {DIRECTORY}/{SNAPSHOTS}");
     Ok(())
 }
 
@@ -163,7 +169,7 @@ fn read_snapshots(groups: &Value, snapshots: &mut Snapshots) -> Result<()> {
 
 fn committed() -> Result<Snapshots> {
     let mut snapshots = Snapshots::new();
-    for entry in std::fs::read_dir(root().join(DIRECTORY).join("snapshots"))? {
+    for entry in std::fs::read_dir(root().join(DIRECTORY).join(SNAPSHOTS))? {
         let path = entry?.path();
         let Some(group) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
         let mut groups = serde_json::Map::new();
