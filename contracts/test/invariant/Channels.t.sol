@@ -12,6 +12,8 @@ contract ChannelsWorld is Hostility {
     /// The largest total that a key which might pay ever signed, and the largest that was seen claimed.
     mapping(uint256 channel => uint256 total) private _signed;
     mapping(uint256 channel => uint256 total) private _claimed;
+    /// Until when a payer's hot keys must be good, by what it did and not by what the contract remembers.
+    mapping(address payer => mapping(address signer => uint256 time)) private _goodUntil;
 
     constructor() {
         channels = new PaymentChannels(_begin(), 1 days);
@@ -62,11 +64,13 @@ contract ChannelsWorld is Hostility {
     }
 
     function authorize_signer(uint256 who, uint256 signer) external {
-        act(actor(who), signer, abi.encodeCall(channels.authorizeSigner, (actor(signer))));
+        (bool success,) = act(actor(who), signer, abi.encodeCall(channels.authorizeSigner, (actor(signer))));
+        if (success) _goodUntil[actor(who)][actor(signer)] = type(uint256).max;
     }
 
     function revoke_signer(uint256 who, uint256 signer) external {
-        act(actor(who), signer, abi.encodeCall(channels.revokeSigner, (actor(signer))));
+        (bool success,) = act(actor(who), signer, abi.encodeCall(channels.revokeSigner, (actor(signer))));
+        if (success) _goodUntil[actor(who)][actor(signer)] = block.timestamp + 1 days;
     }
 
     function claim(uint256 from, uint256 to, uint256 signer, uint96 cumulative) external {
@@ -99,6 +103,14 @@ contract ChannelsWorld is Hostility {
         act(actor(seed), seed, abi.encodeCall(channels.claimPacked, (actor(to), packed)));
     }
 
+    function time_reaches_a_thaw(uint256 who, uint256 to, uint256 seed) external {
+        if (seed % 2 == 0) {
+            _reach(channels.channelOf(actor(who), actor(to)).thawedAt, seed >> 1);
+        } else if (_goodUntil[actor(who)][actor(to)] < type(uint256).max) {
+            _reach(_goodUntil[actor(who)][actor(to)], seed >> 1);
+        }
+    }
+
     // ── What must hold ──
 
     function check_books() external {
@@ -124,7 +136,7 @@ contract ChannelsWorld is Hostility {
     /// Notes a signature by a key that may pay; says whether it may.
     function _signs(uint256 from, uint256 to, uint256 signer, uint96 cumulative) private returns (bool good) {
         address key = actor(signer);
-        good = key == actor(from) || block.timestamp < channels.signerGoodUntil(actor(from), key);
+        good = key == actor(from) || block.timestamp < _goodUntil[actor(from)][key];
         uint256 name = (from % ACTORS) * ACTORS + to % ACTORS;
         if (good && cumulative > _signed[name]) _signed[name] = cumulative;
     }

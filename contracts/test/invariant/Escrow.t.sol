@@ -19,13 +19,15 @@ contract EscrowWorld is Hostility {
 
     function create(uint256 who, uint256 other, uint256 third, uint96 amount, uint256 seed) external {
         if (jobs.length >= 40) return;
+        // Mostly three parties and sound times; else a world would see few jobs.
+        if (seed % 8 > 0) (other, third) = (who % ACTORS + 1, who % ACTORS + 2);
         PaymentManager.Terms memory terms = PaymentManager.Terms({
             provider: actor(other),
             amount: amount % 1e9,
             arbiter: actor(third),
             deliverBy: uint64(block.timestamp + seed % 3 days),
-            reviewSeconds: uint32(seed >> 64) % 3 days,
-            ruleSeconds: uint32(seed >> 128) % 5 days,
+            reviewSeconds: 9 minutes + uint32(seed >> 64) % 3 days,
+            ruleSeconds: 23 hours + uint32(seed >> 128) % 5 days,
             silenceShare: uint16(seed >> 192) % 10_050,
             specification: bytes32(seed)
         });
@@ -110,6 +112,10 @@ contract EscrowWorld is Hostility {
         act(actor(who), to, abi.encodeCall(manager.collect, (actor(to))));
     }
 
+    function time_reaches_a_deadline(uint256 which, uint256 seed) external {
+        _reach(manager.jobOf(_job(which)).deadline, seed);
+    }
+
     // ── What must hold ──
 
     function check_books() external view {
@@ -147,7 +153,9 @@ contract EscrowWorld is Hostility {
     // ── Below ──
 
     function _job(uint256 which) private view returns (bytes32) {
-        return jobs.length == 0 ? bytes32(which) : jobs[which % jobs.length];
+        if (jobs.length == 0) return bytes32(which);
+        // Every other time the newest: with it the most can still be done.
+        return jobs[which % 2 == 0 ? jobs.length - 1 : (which >> 1) % jobs.length];
     }
 
     function _caller(bool right, uint256 whose, uint256 who) private view returns (address) {

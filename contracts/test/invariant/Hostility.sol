@@ -43,8 +43,16 @@ abstract contract Hostility is Checks {
 
     // ── What anyone can always do ──
 
-    function time_passes(uint32 seconds_) external {
-        vm.warp(block.timestamp + seconds_ % 3 days);
+    /// Mostly little: deadlines of hours and of weeks shall both be met, and both be missed.
+    function time_passes(uint256 seconds_) external {
+        uint256 most = seconds_ % 8 == 0 ? 10 days : seconds_ % 8 < 4 ? 1 days : 30 minutes;
+        vm.warp(block.timestamp + (seconds_ >> 8) % most);
+    }
+
+    /// The seconds around a deadline are where mistakes are.
+    function _reach(uint256 time, uint256 seed) internal {
+        uint256 edge = time + seed % 3;
+        if (edge > block.timestamp + 1) vm.warp(edge - 1);
     }
 
     function the_token_blocks(uint256 who, bool blocked) external {

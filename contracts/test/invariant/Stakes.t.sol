@@ -22,11 +22,20 @@ contract StakesWorld is Hostility {
     }
 
     function stake(uint256 who, uint256 which, uint96 amount) external {
+        who = _focus(who);
         act(actor(who), amount, abi.encodeCall(stakes.stake, (_node(who, which), amount % 1e9)));
     }
 
     function unbond(uint256 who, uint256 which, uint96 amount) external {
+        who = _focus(who);
         bytes32 node = _node(who, which);
+        // Seldom where something is ready to be taken out: it would wait anew, and nothing would ever be ready.
+        if (
+            block.timestamp >= stakes.nodeOf(node).releaseAt && stakes.nodeOf(node).unbonding > 0
+                && amount % 8 > 0
+        ) {
+            return;
+        }
         amount = uint96(amount % (stakes.nodeOf(node).bonded + uint256(2)));
         (bool success,) = act(actor(who), which, abi.encodeCall(stakes.unbond, (node, amount)));
         if (success) _unbondedAt[who % ACTORS] = block.timestamp;
@@ -47,15 +56,16 @@ contract StakesWorld is Hostility {
     }
 
     function propose(uint256 who, uint256 which, uint96 amount) external {
-        bytes32 node = nodes[which % ACTORS];
+        bytes32 node = nodes[_focus(which)];
         uint256 cap = stakes.slashableOf(node) / 5;
         amount = uint96(amount % (cap + 2));
         (bool success,) = act(actor(who), which, abi.encodeCall(stakes.propose, (node, amount, "evidence")));
         check(!success || amount <= cap, "no claim above its cap");
     }
 
-    function uphold(uint256 who, uint256 which, bool right) external {
+    function uphold(uint256 who, uint256 which, bool right, bool inTime) external {
         uint256 number = _proposal(which);
+        if (inTime) _reach(stakes.proposalOf(number).openedAt + 2 days, 1);
         StakeRegistry.Proposal memory proposal = stakes.proposalOf(number);
         StakeRegistry.Node memory before = stakes.nodeOf(proposal.node);
         (bool success,) = act(actor(right ? 0 : who), which, abi.encodeCall(stakes.uphold, (number)));
@@ -79,6 +89,16 @@ contract StakesWorld is Hostility {
 
     function collect(uint256 who, uint256 to) external {
         act(actor(who), to, abi.encodeCall(stakes.collect, (actor(to))));
+    }
+
+    function time_reaches_a_release(uint256 which, uint256 seed) external {
+        StakeRegistry.Node memory node = stakes.nodeOf(nodes[_focus(which)]);
+        _reach(seed % 2 == 0 ? node.releaseAt : node.heldUntil, seed >> 1);
+    }
+
+    function time_reaches_a_ruling(uint256 which, uint256 seed) external {
+        uint64 openedAt = stakes.proposalOf(_proposal(which)).openedAt;
+        _reach(openedAt + (seed % 2 == 0 ? 2 days : 7 days), seed >> 1);
     }
 
     // ── What must hold ──
@@ -126,6 +146,11 @@ contract StakesWorld is Hostility {
 
     // ── Below ──
 
+    /// Every other time the first: a long story needs acts about the same node.
+    function _focus(uint256 which) private pure returns (uint256) {
+        return which % 2 == 0 ? 0 : which % ACTORS;
+    }
+
     /// Mostly one's own, sometimes another's.
     function _node(uint256 who, uint256 which) private view returns (bytes32) {
         return which % 8 == 0 ? nodes[(which >> 8) % ACTORS] : nodes[who % ACTORS];
@@ -133,7 +158,9 @@ contract StakesWorld is Hostility {
 
     function _proposal(uint256 which) private view returns (uint256) {
         uint256 count = stakes.proposalCount();
-        return count == 0 ? which : 1 + which % count;
+        if (count == 0) return which;
+        // Every other time the newest: the judge may still rule on it.
+        return which % 2 == 0 ? count : 1 + (which >> 1) % count;
     }
 
     function _reentry(uint256 seed) internal view override returns (bytes memory) {
