@@ -154,6 +154,9 @@ contract PaymentChannelsTest is WithChannels {
         uint256 most = channels.RESERVATIONS_MAX();
         vm.expectRevert(abi.encodeWithSelector(PaymentChannels.TooMany.selector, most + 1, most));
         channels.reserveMany(new PaymentChannels.Reservation[](most + 1));
+        // As many as are allowed are looked at, one after the other.
+        vm.expectRevert(PaymentChannels.ZeroAddress.selector);
+        channels.reserveMany(new PaymentChannels.Reservation[](most));
     }
 
     function test_a_ceiling_that_does_not_fit_is_refused() external {

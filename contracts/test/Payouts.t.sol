@@ -95,6 +95,8 @@ contract PayoutsTest is Checks {
         many = new Payouts.Share[](201);
         vm.expectRevert(abi.encodeWithSelector(Payouts.TooMany.selector, 201, 200));
         payouts.claimMany(payer, EPOCH, many);
+        vm.expectRevert(abi.encodeWithSelector(Payouts.ProofWrong.selector, 0));
+        payouts.claimMany(payer, EPOCH, new Payouts.Share[](200));
     }
 
     function test_a_root_shown_elsewhere_pays_nothing_there() external {
