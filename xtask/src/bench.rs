@@ -1,6 +1,6 @@
 //! What is measured: the simulator's large runs, and real browsers on a shaped line.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, run};
 use crate::tools::npm_packages;
@@ -26,6 +26,15 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
             run(bench.arg(program).args(arguments))
         }
+        "gas" => crate::test::contracts::bench_gas(),
+        "invariants" => {
+            let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
+            crate::test::contracts::bench_invariants(calls.context("how many calls? A number")?)
+        }
+        "mutants" => {
+            npm_packages("contracts")?;
+            run(command("node", &["contracts/mutate.mjs"]).args(arguments))
+        }
         "fallback" | "kills" | "stay" => in_browsers(name, arguments),
         "liars" => {
             // Malicious tabs are js-libp2p, in a browser.
@@ -34,7 +43,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, fallback, kills, liars, links, sessions, stay"
+                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, mutants, sessions, stay"
             )
         }
     }
