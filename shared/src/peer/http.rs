@@ -4,7 +4,8 @@
 //! says so ([`crate::cdn::claims`]), and the rest comes from one to the other; so a crowd takes its content from
 //! infrastructure about once. HTTP is asked for more than that where
 //! - a fetch has had nothing for longer than HTTP takes: the hedge;
-//! - nobody has taken up a stripe within [`SPARE_PATIENCE`], and the line has room;
+//! - nobody has taken up a stripe within [`SPARE_PATIENCE`], in which neighbours delivered nothing, and the line
+//!   has room;
 //! - the neighbours together deliver less than HTTP does, and would need longer than [`BEHIND`], and the line has
 //!   room.
 
@@ -356,7 +357,9 @@ impl Peer {
         let quiet = now.since(fetch.progress_at);
         // As long as neighbours deliver something, this fetch is only waiting its turn.
         let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * 4;
-        if urgent && now.since(fetch.begun_at) >= self.http.spare_patience(now) && spare.is_some() {
+        // As long as neighbours deliver, whose turn it is will come to it.
+        let untaken = now.since(fetch.begun_at.max(self.swarm_came_at));
+        if urgent && untaken >= self.http.spare_patience(now) && spare.is_some() {
             return spare.map(|(_, first)| (stripe(first), Why::Spare));
         }
         let (lowest, highest) = theirs?;
