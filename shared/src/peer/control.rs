@@ -119,6 +119,8 @@ impl Peer {
                 self.send_all_haves(id);
             }
             if supernode {
+                // Whoever could not be reached may have been so for want of a way to say so.
+                self.unreached.clear();
                 self.asked = 0;
                 self.ask_peers(now, id);
             }
@@ -229,8 +231,7 @@ impl Peer {
 
     /// Tab: asks a supernode for others of each site.
     pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId) {
-        self.ask_at = now + ASK_EVERY * (1 << self.asked.min(ASK_DOUBLINGS_MAX));
-        self.hand_in_at = now + HAND_IN_EVERY;
+        self.asked_at = now;
         let count = if self.wants_peers() { ASK_COUNT } else { 0 };
         let sites: Vec<_> = self.sites.keys().copied().collect();
         for site in sites {
@@ -249,19 +250,26 @@ impl Peer {
     }
 
     pub(super) fn ask_peers_where_due(&mut self, now: Instant) {
-        if self.wants_peers() && now >= self.ask_at {
-            self.asked += 1;
+        if self.ask_due().is_some_and(|at| now >= at) {
+            self.asked = self.asked.saturating_add(1);
             self.ask_all(now);
-        } else if self.has_receipts() && now >= self.hand_in_at {
+        } else if self.hand_in_due().is_some_and(|at| now >= at) {
             self.ask_all(now);
         }
     }
 
-    /// Whether there is something that neighbours signed for and no supernode has seen, and one to see it.
-    pub(super) fn has_receipts(&self) -> bool {
-        self.config.role == Role::Tab
+    /// When supernodes are to be asked for peers, if any are wanted.
+    pub(super) fn ask_due(&self) -> Option<Instant> {
+        let pause = ASK_EVERY * (1 << self.asked.min(ASK_DOUBLINGS_MAX));
+        self.wants_peers().then(|| self.asked_at + pause)
+    }
+
+    /// When what neighbours signed for is to be handed in, if any of it is new and a supernode is there.
+    pub(super) fn hand_in_due(&self) -> Option<Instant> {
+        let due = self.config.role == Role::Tab
             && self.links.values().any(|link| link.account.newest.is_some())
-            && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
+            && self.links.values().any(|link| link.hello.is_some() && link.is_supernode());
+        due.then(|| self.asked_at + HAND_IN_EVERY)
     }
 
     pub(super) fn ask_all(&mut self, now: Instant) {

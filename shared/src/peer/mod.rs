@@ -156,8 +156,8 @@ pub struct Peer {
     /// When a neighbour delivered something last.
     swarm_came_at: Instant,
     have_at: Instant,
-    ask_at: Instant,
-    hand_in_at: Instant,
+    /// When supernodes were asked for peers last.
+    asked_at: Instant,
     look_at: Instant,
     choice_at: Instant,
     /// Which visitor we are, by the supernode's count; until it says so, a random one.
@@ -168,7 +168,7 @@ pub struct Peer {
     acquaintances: VecDeque<(PublicKey, Vec<Vec<u8>>)>,
     /// Could not be reached, or had no room for us; and when.
     unreached: VecDeque<(PublicKey, Instant)>,
-    /// How often supernodes were asked for peers since a neighbour was lost.
+    /// How often that was in vain since a neighbour was lost.
     asked: u32,
     cut: CutList,
     #[cfg(feature = "rendezvous")]
@@ -201,8 +201,7 @@ impl Peer {
             swarm_pace: Pace::default(),
             swarm_came_at: now,
             have_at: now,
-            ask_at: now,
-            hand_in_at: now,
+            asked_at: now,
             look_at: now,
             choice_at: now,
             addresses: Vec::new(),
@@ -261,8 +260,8 @@ impl Peer {
     /// A link is gone, and with it whatever was under way on it.
     pub fn handle_unlinked(&mut self, now: Instant, link: LinkId) {
         match self.links.get(&link) {
-            // Not a word: it had no room for us.
-            Some(gone) if gone.hello.is_none() => self.note_unreached(now, gone.peer.clone()),
+            // Dialled, and not a word: it had no room for us.
+            Some(gone) if gone.dialer && gone.hello.is_none() => self.note_unreached(now, gone.peer.clone()),
             Some(gone) if gone.is_tab() => self.asked = 0,
             _ => {}
         }
@@ -494,15 +493,11 @@ impl Peer {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let busy = !self.fetches.is_empty()
             || self.http.is_busy()
-            || self
-                .links
-                .values()
-                .any(|link| link.unsigned > 0 || !link.pipeline.is_empty() || !link.queue.is_empty());
+            || self.links.values().any(|link| link.unsigned > 0 || !link.pipeline.is_empty())
+            || self.keeps_waiting();
         let look = busy.then_some(self.look_at);
         let have = (!self.news.is_empty()).then_some(self.have_at);
-        let ask = self.wants_peers().then_some(self.ask_at);
-        let hand_in = self.has_receipts().then_some(self.hand_in_at);
-        [look, have, ask, hand_in, self.choice_due()].into_iter().flatten().min()
+        [look, have, self.ask_due(), self.hand_in_due(), self.choice_due()].into_iter().flatten().min()
     }
 
     // ── one turn ─────────────────────────────────────────────────────────────────────────────────────

@@ -104,6 +104,11 @@ impl Peer {
         }
     }
 
+    /// Whether somebody waits for a turn, which may come by time alone.
+    pub(super) fn keeps_waiting(&self) -> bool {
+        self.config.limits.serving_max.is_some() && self.links.values().any(|link| !link.queue.is_empty())
+    }
+
     /// Begins the next answer for this link; whether there was one to begin.
     fn serve_next(&mut self, now: Instant, id: LinkId) -> bool {
         loop {

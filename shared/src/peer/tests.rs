@@ -463,3 +463,31 @@ fn whoever_is_furthest_behind_is_served_first_and_nobody_waits_for_ever() {
     // The first was alone when it asked; each later answer took 600 ms.
     assert_eq!(served[..6], [AHEAD, BEHIND, BEHIND, BEHIND, AHEAD, BEHIND], "{served:?}");
 }
+
+#[test]
+fn who_loses_a_neighbour_asks_soon_however_rarely_it_asked_before() {
+    use crate::wire::cdn::control::Message;
+    const NEIGHBOUR: LinkId = LinkId(2);
+    let (mut now, mut peer) = (Instant::default(), tab(1, false));
+    let supernode = Keypair::from_secret([2; 32]).public();
+    peer.config.supernodes.insert(supernode.clone());
+    peer.join(now, SiteId([4; 32]), 1, false);
+    for (link, key, role) in [(LINK, supernode, 2), (NEIGHBOUR, Keypair::from_secret([3; 32]).public(), 1)] {
+        peer.handle_linked(now, link, LinkAbout { peer: key, dialer: true, relayed: false });
+        let hello = crate::wire::cdn::Hello { version: 1, role, session: 1, ..Default::default() };
+        peer.handle_frame(now, link, Stream::Control, &messages::control(Message::Hello(hello)));
+    }
+    while now < Instant::from_micros(90_000_000) {
+        now = now + Duration::from_secs(1);
+        peer.handle_timeout(now);
+    }
+    let rare = peer.poll_timeout().expect("it wants more than one neighbour");
+    assert!(rare.since(now) > Duration::from_secs(30), "asking has become rare");
+    while peer.poll_effect().is_some() {}
+    peer.handle_unlinked(now, NEIGHBOUR);
+    let asked = core::iter::from_fn(|| peer.poll_effect()).any(|effect| {
+        let Effect::Transmit { frame, .. } = effect else { return false };
+        matches!(messages::read_control(&frame), Ok(Some(messages::Control::AskPeers(_))))
+    });
+    assert!(asked);
+}
