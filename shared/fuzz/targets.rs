@@ -6,6 +6,8 @@
 
 #[path = "swarm.rs"]
 mod swarm;
+#[path = "websocket.rs"]
+mod websocket;
 
 use prost::Message as _;
 use shared::{
@@ -50,6 +52,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("storage_segment", storage_segment),
     ("storage_path", storage_path),
     ("storage_proof", storage_proof),
+    ("websocket", websocket::websocket),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);

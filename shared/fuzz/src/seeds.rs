@@ -39,6 +39,17 @@ fn main() {
     }
 }
 
+/// A message in two pieces with a ping between them, and a goodbye, cut into pieces of seven bytes.
+fn websocket() -> Vec<u8> {
+    let frame = |first: u8, payload: &[u8]| {
+        let mask = [1, 2, 3, 4];
+        let masked = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        let length = u8::try_from(payload.len()).expect("a seed is small");
+        [first, 0x80 | length].into_iter().chain(mask).chain(masked).collect::<Vec<u8>>()
+    };
+    [vec![7], frame(0x02, b"first"), frame(0x89, b"ping"), frame(0x80, b"second"), frame(0x88, &[3, 0xe8])].concat()
+}
+
 fn all() -> Vec<(&'static str, Vec<u8>)> {
     let (publisher, delegate) = (Keypair::from_secret([1; 32]), Keypair::from_secret([2; 32]));
     let mut frames = vec![7];
@@ -88,6 +99,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("hash_pages", [&[5, 1, 0][..], &[8; 32]].concat()),
         ("hash_pages", [&[1, 2, 0][..], b"x"].concat()),
         ("advert", advert),
+        ("websocket", websocket()),
         ("advert_contents", advert_contents),
     ];
     seeds.extend(swarm(&publisher, &delegate));

@@ -49,6 +49,10 @@ mod listed {
                 }
             }
             let count = ask.count.min(MAX_PEERS);
+            // Only receipts were handed in.
+            if count == 0 {
+                return;
+            }
             let peers = self.tracker.introduce(now, &peer, &ask.site, count, &mut self.rng);
             let answer = wire::Peers {
                 request: ask.request,
