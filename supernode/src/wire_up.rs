@@ -96,6 +96,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A tab asks two; more are for families of addresses that it may lack.
+const STUN_ENDPOINTS_MAX: usize = 4;
+
 /// What the edge tells others about this node.
 struct Node {
     key: PublicKey,
@@ -108,10 +111,16 @@ impl gateway::Node for Node {
             let external = network.external_addrs();
             external.into_iter().chain(network.listen_addrs())
         });
-        let mut addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
         let mut seen = BTreeSet::new();
-        addresses.retain(|address| seen.insert(address.clone()));
-        PeerAddresses { peer_id: self.key.to_peer_id().to_string(), did: self.key.to_string(), addresses }
+        let addresses: Vec<_> = addresses.filter(|address| seen.insert(address.to_string())).collect();
+        let mut stun: Vec<_> = addresses.iter().filter_map(net::stun_endpoint).collect();
+        stun.truncate(STUN_ENDPOINTS_MAX);
+        PeerAddresses {
+            peer_id: self.key.to_peer_id().to_string(),
+            did: self.key.to_string(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            stun: stun.iter().map(ToString::to_string).collect(),
+        }
     }
 
     fn network(&self) -> Option<NetworkStatus> {

@@ -41,7 +41,7 @@
     policy: ['ask', 'on', 'off'].includes(data.consent ?? '') ? data.consent : 'ask',
     serviceWorker: data.sw,
     localNetwork: data.localNetwork !== undefined,
-    // Who tells a tab its address as others see it; without one, tabs meet in local networks only.
+    // Who tells a tab its address as others see it; the supernode, where nobody else is named.
     iceServers: (data.stun ?? '').split(/[\s,]+/).filter(Boolean).map((server) => ({ urls: `stun:${server}` })),
     uploadBytes: Number(data.uploadMb ?? 200) * 1e6,
   };

@@ -5,7 +5,7 @@
  * Only a page may own an `RTCPeerConnection`; the peer lives in a dedicated worker. This module
  * obeys the worker and decides nothing but what the visitor's privacy asks of it (`Policy`).
  *
- *     worker ── offer · answer · accept · candidate · open · close ──► page
+ *     worker ── stun · offer · answer · accept · candidate · open · close ──► page
  *     worker ◄─ description · candidate · state · path · channel · failed ── page
  *
  * Each `RTCDataChannel` is handed to the worker before it opens, so that bytes never cross the
@@ -31,6 +31,9 @@ const PATH_FIRST_INTERVAL_MS = 200;
 /** Remote candidates a connection may try: every real peer has fewer, each costs packets. */
 const CANDIDATES_MAX = 64;
 
+/** Each is asked for each connection; a second one is for when the first is away. */
+const STUN_SERVERS_MAX = 2;
+
 /**
  * @typedef {object} Policy
  * @property {boolean} [localNetwork] the site asked for local-network mode: host candidates are
@@ -49,6 +52,7 @@ const CANDIDATES_MAX = 64;
  *   | { command: 'candidate', id: number, candidate: string }
  *   | { command: 'open', id: number }
  *   | { command: 'close', id: number }
+ *   | { command: 'stun', servers: unknown }
  * )} Command
  */
 
@@ -76,6 +80,11 @@ export function serveRtc(port, policy = {}) {
 
   /** @param {Command} command */
   const obey = (command) => {
+    if (command.command === 'stun') {
+      // What the publisher named goes first.
+      if (!policy.iceServers?.length) policy = { ...policy, iceServers: iceServers(command.servers) };
+      return;
+    }
     const { id } = command;
     if (command.command === 'offer' || command.command === 'answer') {
       if (connections.size >= CONNECTIONS_MAX) {
@@ -121,6 +130,18 @@ export function serveRtc(port, policy = {}) {
       return connections.size;
     },
   };
+}
+
+/**
+ * A supernode's word, so anything may be in it; what is no `host:port` would make a connection impossible.
+ *
+ * @param {unknown} servers
+ * @returns {RTCIceServer[]}
+ */
+function iceServers(servers) {
+  if (!Array.isArray(servers)) return [];
+  const named = servers.filter((server) => /^[\w.:[\]-]{1,255}:\d{1,5}$/.test(server));
+  return named.slice(0, STUN_SERVERS_MAX).map((server) => ({ urls: `stun:${server}` }));
 }
 
 /** One `RTCPeerConnection` and what the worker knows of it. */

@@ -38,6 +38,8 @@ pub struct PeerAddresses {
     pub did: String,
     /// Where it listens, each with its peer id.
     pub addresses: Vec<String>,
+    /// Where it tells tabs their own address as others see it (STUN, RFC 8489): `host:port`.
+    pub stun: Vec<String>,
 }
 
 /// Visitors are counted up to here and then from the beginning: enough to tell those who come together apart.

@@ -39,6 +39,22 @@ pub enum AddressError {
     Undialable(Multiaddr),
 }
 
+/// Where a `/webrtc-direct` address answers STUN, as `host:port`; none for other addresses, and for those of this
+/// machine alone: whoever reaches them needs nobody to say where it is.
+pub fn stun_endpoint(address: &Multiaddr) -> Option<String> {
+    let mut parts = address.iter();
+    let host = match parts.next()? {
+        Protocol::Ip4(ip) if !ip.is_loopback() => ip.to_string(),
+        Protocol::Ip6(ip) if !ip.is_loopback() => format!("[{ip}]"),
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => name.into_owned(),
+        _ => return None,
+    };
+    match (parts.next()?, parts.next()?) {
+        (Protocol::Udp(port), Protocol::WebRTCDirect) => Some(format!("{host}:{port}")),
+        _ => None,
+    }
+}
+
 fn parse(text: &str) -> Result<Multiaddr, AddressError> {
     text.parse().map_err(|_| AddressError::Syntax(text.chars().take(120).collect()))
 }
@@ -255,6 +271,19 @@ mod tests {
         listens("/ip4/0.0.0.0/tcp/443/tls/ws", ListenKind::SecureWebSocket);
         listens("/ip4/0.0.0.0/udp/4003/webrtc-direct", ListenKind::WebRtcDirect);
         listens(&format!("/ip4/1.1.1.1/tcp/1/p2p/{PEER}/p2p-circuit"), ListenKind::Relayed);
+    }
+
+    #[test]
+    fn webrtc_direct_answers_stun_where_others_reach_it() {
+        let check = |address: &str, expect: Option<&str>| {
+            assert_eq!(stun_endpoint(&address.parse().unwrap()).as_deref(), expect, "{address}");
+        };
+        check("/ip4/203.0.113.9/udp/4003/webrtc-direct", Some("203.0.113.9:4003"));
+        check("/ip6/2001:db8::9/udp/4003/webrtc-direct", Some("[2001:db8::9]:4003"));
+        check("/dns4/node.example/udp/4003/webrtc-direct", Some("node.example:4003"));
+        check("/ip4/127.0.0.1/udp/4003/webrtc-direct", None);
+        check("/ip4/203.0.113.9/udp/4001/quic-v1", None);
+        check("/ip4/203.0.113.9/tcp/4002/ws", None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod transport;
 pub mod webrtc_direct;
 mod websocket;
 
-pub use address::{AddressError, DialAddress, ListenAddress, ListenKind};
+pub use address::{AddressError, DialAddress, ListenAddress, ListenKind, stun_endpoint};
 pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};
 pub use driver::{DialFailed, Gossiped, PublishFailed};
 pub use libp2p::{Multiaddr, PeerId};

@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::sync::mpsc;
 
 use super::admission::Admission;
+use super::allowance::Allowance;
 use super::session::{CloseReason, Session};
 use super::stun;
 use super::wire::{SessionId, Wire};
@@ -49,6 +50,7 @@ pub(super) struct Driver {
     closed: VecDeque<(Instant, Box<str>)>,
     closed_names: HashSet<Box<str>>,
     next_id: SessionId,
+    strangers: Allowance,
 }
 
 struct Known {
@@ -73,6 +75,7 @@ impl Driver {
             closed: VecDeque::new(),
             closed_names: HashSet::new(),
             next_id: 0,
+            strangers: Allowance::default(),
         }
     }
 
@@ -184,7 +187,14 @@ impl Driver {
     fn handle_stun(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) {
         let wire = self.wire.clone();
         let Some(binding) = stun::parse(datagram, &wire.crypto) else {
-            return wire.stats.dropped_stun.one();
+            match stun::answer_stranger(datagram, from).filter(|_| self.strangers.take(now)) {
+                Some(answer) => {
+                    wire.stats.answered_strangers.one();
+                    wire.send(&answer, from);
+                }
+                None => wire.stats.dropped_stun.one(),
+            }
+            return;
         };
         // Unanswered, its client will notice that the session is over.
         if self.closed_names.contains(binding.fragment) {

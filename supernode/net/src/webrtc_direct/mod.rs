@@ -27,6 +27,7 @@
 //! Not here: dialling. Supernodes dial each other by QUIC and TCP; browsers cannot be dialled.
 
 mod admission;
+mod allowance;
 mod certificate;
 mod channel;
 mod dcep;

@@ -70,6 +70,8 @@ stats! {
     datagrams_out,
     /// Bytes of those.
     bytes_out,
+    /// Requests answered of those who only asked for their own address.
+    answered_strangers,
     /// Datagrams dropped: neither STUN nor DTLS, or too long.
     dropped_garbage,
     /// Datagrams dropped: STUN that is malformed, not for us, or fails its check.

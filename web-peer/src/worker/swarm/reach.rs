@@ -34,6 +34,8 @@ pub(in super::super) struct Supernode {
     /// Which of its visitors we are.
     pub(super) visitor: u32,
     addresses: Vec<Multiaddr>,
+    /// An array of `host:port`, for the page: who tells it its own address. Checked there.
+    stun: JsValue,
 }
 
 /// Asks the edge whom to dial.
@@ -57,7 +59,7 @@ pub(in super::super) async fn find_supernode(host: &Host, edge: &str) -> Result<
     if addresses.is_empty() {
         return Err("supernode: no address that a browser can dial".to_owned());
     }
-    Ok(Supernode { key, visitor, addresses })
+    Ok(Supernode { key, visitor, addresses, stun: said("stun") })
 }
 
 impl Tab {
@@ -69,6 +71,11 @@ impl Tab {
         supernode: Supernode,
     ) -> Result<(), String> {
         let config = Config { protocols: vec![links::StreamProtocol::new(PROTOCOL)], ..Config::default() };
+        let command = js_sys::Object::new();
+        for (name, value) in [("command", &"stun".into()), ("servers", &supernode.stun)] {
+            let _ = js_sys::Reflect::set(&command, &name.into(), value);
+        }
+        let _ = rtc_port.post_message(&command);
         let (network, links, events) =
             Network::start(&keypair.to_libp2p(), rtc_port, config).map_err(|error| error.to_string())?;
         *self.swarm.network.borrow_mut() = Some(network.clone());
