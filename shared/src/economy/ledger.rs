@@ -41,8 +41,10 @@ pub enum Book {
     Free,
     /// Locked for a payee.
     Reserved(Account),
-    /// Of that, promised by vouchers and not yet claimed.
+    /// Promised by vouchers and not yet claimed.
     Signed(Account),
+    /// Of that, what no locked money stands behind; below zero.
+    Debt(Account),
     /// Vouchers of a payer, not yet claimed.
     Receivable(Account),
     /// What we earned, since ever.
@@ -64,12 +66,12 @@ pub enum Book {
 impl Book {
     /// What may be below zero: what is not ours, what we earned and what we owe.
     const fn is_source(self) -> bool {
-        matches!(self, Self::Outside | Self::Earned | Self::Owed(_))
+        matches!(self, Self::Outside | Self::Earned | Self::Owed(_) | Self::Debt(_))
     }
 
     /// What may be above zero: all but what we earned and what we owe.
     const fn is_asset(self) -> bool {
-        !matches!(self, Self::Earned | Self::Owed(_))
+        !matches!(self, Self::Earned | Self::Owed(_) | Self::Debt(_))
     }
 }
 
@@ -90,6 +92,10 @@ pub enum Posting {
     Unreserved(Account),
     /// We signed more for a payee.
     VoucherIssued(Account),
+    /// We signed more for a payee than is locked for it: on credit, or where there is no chain.
+    VoucherUnsecured(Account),
+    /// What was promised on credit is locked now.
+    Secured(Account),
     /// A payee let its time go by: what it had in vouchers is ours to take back.
     VoucherUnclaimed(Account),
     /// A payee claimed from us.
@@ -135,6 +141,8 @@ impl Posting {
             Self::Reserved(payee) => (Book::Free, Book::Reserved(payee)),
             Self::Unreserved(payee) => (Book::Reserved(payee), Book::Free),
             Self::VoucherIssued(payee) => (Book::Reserved(payee), Book::Signed(payee)),
+            Self::VoucherUnsecured(payee) => (Book::Debt(payee), Book::Signed(payee)),
+            Self::Secured(payee) => (Book::Reserved(payee), Book::Debt(payee)),
             Self::VoucherUnclaimed(payee) => (Book::Signed(payee), Book::Reserved(payee)),
             Self::VoucherClaimedFromUs(payee) => (Book::Signed(payee), Book::Outside),
             Self::VoucherAccepted(payer) => (Book::Earned, Book::Receivable(payer)),
@@ -165,6 +173,8 @@ impl Posting {
             Self::Reserved(other) => (Kind::Reserved, other.0.to_vec()),
             Self::Unreserved(other) => (Kind::Unreserved, other.0.to_vec()),
             Self::VoucherIssued(other) => (Kind::VoucherIssued, other.0.to_vec()),
+            Self::VoucherUnsecured(other) => (Kind::VoucherUnsecured, other.0.to_vec()),
+            Self::Secured(other) => (Kind::Secured, other.0.to_vec()),
             Self::VoucherUnclaimed(other) => (Kind::VoucherUnclaimed, other.0.to_vec()),
             Self::VoucherClaimedFromUs(other) => (Kind::VoucherClaimedFromUs, other.0.to_vec()),
             Self::VoucherAccepted(other) => (Kind::VoucherAccepted, other.0.to_vec()),
@@ -198,6 +208,8 @@ impl Posting {
             Kind::Reserved => Self::Reserved(other()?),
             Kind::Unreserved => Self::Unreserved(other()?),
             Kind::VoucherIssued => Self::VoucherIssued(other()?),
+            Kind::VoucherUnsecured => Self::VoucherUnsecured(other()?),
+            Kind::Secured => Self::Secured(other()?),
             Kind::VoucherUnclaimed => Self::VoucherUnclaimed(other()?),
             Kind::VoucherClaimedFromUs => Self::VoucherClaimedFromUs(other()?),
             Kind::VoucherAccepted => Self::VoucherAccepted(other()?),
@@ -410,6 +422,8 @@ mod tests {
             Posting::Reserved(PAYEE),
             Posting::Unreserved(PAYEE),
             Posting::VoucherIssued(PAYEE),
+            Posting::VoucherUnsecured(PAYEE),
+            Posting::Secured(PAYEE),
             Posting::VoucherUnclaimed(PAYEE),
             Posting::VoucherClaimedFromUs(PAYEE),
             Posting::VoucherAccepted(PAYEE),
@@ -461,7 +475,7 @@ mod tests {
     proptest! {
         #[test]
         fn books_replay_to_the_same_state_and_damage_is_found(
-            acts in prop::collection::vec((0_usize..23, 1_u64..1000), 1..80), damage in (0_usize..80, 0_usize..2000),
+            acts in prop::collection::vec((0_usize..25, 1_u64..1000), 1..80), damage in (0_usize..80, 0_usize..2000),
         ) {
             let mut ledger = Ledger::default();
             let mut kept = Vec::new();

@@ -183,6 +183,8 @@ pub enum LedgerKind {
     Received = 21,
     Sent = 22,
     VoucherUnclaimed = 23,
+    VoucherUnsecured = 24,
+    Secured = 25,
 }
 impl LedgerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -215,6 +217,8 @@ impl LedgerKind {
             Self::Received => "LEDGER_KIND_RECEIVED",
             Self::Sent => "LEDGER_KIND_SENT",
             Self::VoucherUnclaimed => "LEDGER_KIND_VOUCHER_UNCLAIMED",
+            Self::VoucherUnsecured => "LEDGER_KIND_VOUCHER_UNSECURED",
+            Self::Secured => "LEDGER_KIND_SECURED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -244,6 +248,8 @@ impl LedgerKind {
             "LEDGER_KIND_RECEIVED" => Some(Self::Received),
             "LEDGER_KIND_SENT" => Some(Self::Sent),
             "LEDGER_KIND_VOUCHER_UNCLAIMED" => Some(Self::VoucherUnclaimed),
+            "LEDGER_KIND_VOUCHER_UNSECURED" => Some(Self::VoucherUnsecured),
+            "LEDGER_KIND_SECURED" => Some(Self::Secured),
             _ => None,
         }
     }
