@@ -36,6 +36,9 @@ pub enum Context {
     /// That a peer key and an account are one person's.
     #[cfg(feature = "economy")]
     Binding,
+    /// That grants are good no longer.
+    #[cfg(feature = "economy")]
+    Revocation,
     /// Who operates a node, as `StakeRegistry` records it.
     #[cfg(feature = "economy")]
     StakeBinding,
@@ -55,6 +58,8 @@ impl Context {
             Self::Quote => b"blackhole/economy/quote/1",
             #[cfg(feature = "economy")]
             Self::Binding => b"blackhole/identity/binding/1",
+            #[cfg(feature = "economy")]
+            Self::Revocation => b"blackhole/identity/revocation/1",
             #[cfg(feature = "economy")]
             Self::StakeBinding => b"blackhole/stake/binding/1",
         }

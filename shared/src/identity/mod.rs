@@ -11,6 +11,8 @@ mod did;
 #[cfg(feature = "economy")]
 pub mod eip712;
 mod keys;
+#[cfg(feature = "economy")]
+mod revocation;
 
 #[cfg(feature = "economy")]
 pub use account::{
@@ -24,3 +26,5 @@ pub use delegation::{CLOCK_SKEW_SECONDS, Delegation, DelegationError, MAX_SITE_N
 pub use did::{Did, DidError, Document, MAX_DID_BYTES, MAX_DOCUMENT_BYTES, MAX_METHODS, Method};
 pub use keys::{Context, KeyError, Keypair, PublicKey, SIGNATURE_BYTES, Signature};
 pub use libp2p_identity::PeerId;
+#[cfg(feature = "economy")]
+pub use revocation::{MAX_REVOKED_BLOCKS, REVOCATIONS_MAX, Revocation, RevocationError, Revocations};

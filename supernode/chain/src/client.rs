@@ -497,8 +497,10 @@ impl Chain {
         let _one_at_a_time = self.sending.lock().await;
         let own = address(self.account);
         let request = TransactionRequest::default().from(own).to(address(to)).input(call.abi_encode().into());
-        // Here a contract refuses, before it costs anything.
-        let gas = within(self.provider.estimate_gas(request.clone()).into_future()).await?;
+        // Here a contract refuses, before it costs anything. Against what is mined: what waits may be what we replace.
+        let estimate = self.provider.estimate_gas(request.clone()).block(At::Latest.into());
+        let gas = within(estimate.into_future()).await?;
+        let limit = gas.saturating_mul(5) / 4;
         let nonce = within(self.provider.get_transaction_count(own).into_future()).await?;
         let fees = within(self.provider.estimate_eip1559_fees()).await?;
         let mut sent = Vec::new();
@@ -507,7 +509,7 @@ impl Chain {
             let request = request
                 .clone()
                 .nonce(nonce)
-                .gas_limit(gas.saturating_mul(5) / 4)
+                .gas_limit(limit)
                 .max_fee_per_gas(dearer(fees.max_fee_per_gas))
                 .max_priority_fee_per_gas(dearer(fees.max_priority_fee_per_gas))
                 .with_chain_id(self.contract.chain_id);
@@ -522,7 +524,10 @@ impl Chain {
                 return if receipt.status() {
                     Ok(())
                 } else {
-                    Err(ChainError::Refused("it failed in its block".into()))
+                    Err(ChainError::Refused(format!(
+                        "it failed in its block, having used {} gas of {limit}",
+                        receipt.gas_used
+                    )))
                 };
             }
             tracing::info!(nonce, attempt, "a transaction was not mined in time");

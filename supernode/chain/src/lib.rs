@@ -10,6 +10,7 @@
 
 mod client;
 mod config;
+mod entries;
 mod purse;
 mod settler;
 mod store;

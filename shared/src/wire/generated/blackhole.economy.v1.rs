@@ -113,6 +113,26 @@ pub struct LedgerEntry {
     #[prost(bytes = "vec", tag = "7")]
     pub evidence: ::prost::alloc::vec::Vec<u8>,
 }
+/// That grants of an issuer, or what was made of them, are good no longer. Travels by gossip.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revocation {
+    #[prost(bytes = "vec", tag = "1")]
+    pub issuer: ::prost::alloc::vec::Vec<u8>,
+    /// BLAKE3 of a biscuit block's revocation identifier, 32 bytes each; at most 64.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub blocks: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Until when any of those grants could have been good: the revocation itself is forgotten then.
+    #[prost(uint64, tag = "3")]
+    pub expires_unix: u64,
+}
+/// Signed by the issuer in the context blackhole/identity/revocation/1.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedRevocation {
+    #[prost(bytes = "vec", tag = "1")]
+    pub revocation: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
