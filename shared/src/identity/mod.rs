@@ -13,6 +13,10 @@ pub mod eip712;
 mod keys;
 #[cfg(feature = "economy")]
 mod revocation;
+#[cfg(feature = "economy")]
+pub mod siwe;
+#[cfg(feature = "economy")]
+mod timestamp;
 
 #[cfg(feature = "economy")]
 pub use account::{
