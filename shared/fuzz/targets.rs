@@ -4,6 +4,8 @@
 //! Shared by the fuzzer and by the ordinary test that replays `corpus/`. Where a signature would stop every
 //! mutation at the door, the target signs the mutated bytes itself, so that the parser behind it is reached.
 
+#[path = "money.rs"]
+mod money;
 #[path = "swarm.rs"]
 mod swarm;
 #[path = "websocket.rs"]
@@ -48,6 +50,11 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("cdn_request", cdn_request),
     ("cdn_answers", cdn_answers),
     ("cdn_peer", swarm::peer),
+    ("money_quote", money::quote),
+    ("money_voucher", money::voucher),
+    ("money_ledger", money::ledger),
+    ("identity_statements", money::statements),
+    ("identity_texts", money::texts),
     ("storage_object", storage_object),
     ("storage_segment", storage_segment),
     ("storage_path", storage_path),

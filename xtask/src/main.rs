@@ -4,6 +4,7 @@
 //! what is missing and say what they are doing. Everything runs through `std::process`: no async, few
 //! dependencies, so that this is compiled and running long before anything else is.
 
+mod abi;
 mod bench;
 mod codegen;
 mod fuzz;
@@ -49,6 +50,9 @@ enum Command {
         /// Only say whether the committed files are what the protocol files give
         #[arg(long)]
         check: bool,
+        /// The contracts' interfaces in contracts/abi/json instead, from their sources; needs Node
+        #[arg(long)]
+        contracts: bool,
     },
     /// Says what is installed, what is missing, and the command that gets it
     Doctor,
@@ -99,7 +103,8 @@ fn run(command: Command) -> Result<()> {
         Command::Up { port } => up::run_network(port),
         Command::Test { suites } => test::run_suites(&suites),
         Command::Tidy => tidy::run(),
-        Command::Codegen { check } => codegen::run(check),
+        Command::Codegen { check, contracts: false } => codegen::run(check),
+        Command::Codegen { check, contracts: true } => test::contracts::interfaces(check),
         Command::Doctor => tools::doctor(),
         Command::Tab => tools::wasm_target().and_then(|()| tab::build()),
         Command::Dist => up::dist(),

@@ -1,6 +1,7 @@
 //! Writes a lawful example of each message into `corpus/`, for the fuzzer to start from. Run when a message
 //! changes: `cargo run --bin seeds` in this folder.
 
+use core::num::NonZeroU64;
 use std::{fs, path::Path};
 
 use prost::Message as _;
@@ -16,14 +17,20 @@ use shared::{
         report,
     },
     coordination::Advert,
-    identity::{Delegation, Keypair},
+    economy::{
+        Amount,
+        ledger::{Ledger, Posting},
+        price::{Price, Quote, Unit},
+        voucher::{ChannelContract, Voucher},
+    },
+    identity::{Account, AccountKey, Binding, Delegation, Did, Keypair, Revocation},
     storage::{
         erasure::{Profile, SegmentShape},
         proof::{Challenge, answer},
         record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
         seal::{ObjectKey, PathKey, Sealing, StreamShape},
     },
-    wire::{Refusal, cdn, coordination, storage as storage_wire, write_frame},
+    wire::{Refusal, cdn, coordination, economy, storage as storage_wire, write_frame},
 };
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -104,6 +111,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     ];
     seeds.extend(swarm(&publisher, &delegate));
     seeds.extend(storage(&publisher));
+    seeds.extend(money(&publisher));
     seeds
 }
 
@@ -184,6 +192,67 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// A lawful example of each record that storage keeps.
+/// What is said of money and of who one is.
+fn money(provider: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
+    let account = AccountKey::from_secret([5; 32]).expect("a key");
+    let quote = Quote {
+        provider: provider.public(),
+        consumer: Keypair::from_secret([2; 32]).public(),
+        payee: account.account(),
+        contract: Account([4; 20]),
+        chain_id: 137,
+        unit: Unit::Bytes,
+        price: Price { amount: 10_000, per: NonZeroU64::new(1_000_000_000).expect("not zero") },
+        tariff: 1,
+        issued: NOW,
+        expires: NOW.plus(600),
+    };
+    let separator = ChannelContract { chain_id: 1, address: Account([4; 20]) }.separator();
+    let voucher = |payee: [u8; 20]| {
+        let voucher = Voucher { payer: account.account(), payee: Account(payee), cumulative: Amount::of(77) };
+        voucher.sign(&separator, &account).to_wire()
+    };
+    let answer = economy::VoucherAnswer {
+        newest: Some(voucher([3; 20])),
+        delivered: Amount::of(80).to_bytes().to_vec(),
+    };
+    let mut ledger = Ledger::default();
+    let mut entry = |posting| ledger.append(NOW, posting, Amount::of(9), &[6; 32]).expect("an entry");
+    let (first, second) = (entry(Posting::Received), entry(Posting::Staked([8; 32])));
+    let length = u8::try_from(first.len()).expect("an entry is short");
+    let binding = Binding {
+        peer: provider.public(),
+        account: account.account(),
+        chain_id: 137,
+        serial: 1,
+        issued: NOW,
+        expires: NOW.plus(86_400),
+    };
+    let revocation =
+        Revocation { issuer: provider.public(), blocks: vec![[1; 32], [2; 32]], expires: NOW.plus(600) };
+    let web: Did = "did:web:node.example".parse().expect("a name");
+    let document = web.web_document(&provider.public(), Some((137, account.account())));
+    let login = format!(
+        "https://example.com wants you to sign in with your Ethereum account:\n{}\n\nI accept.\n\n\
+         URI: https://example.com/login\nVersion: 1\nChain ID: 1\nNonce: 32891756\n\
+         Issued At: 2021-09-30T16:25:24Z\nExpiration Time: 2021-09-30T17:25:24.5+01:00\n\
+         Request ID: id\nResources:\n- https://example.com/a",
+        account.account()
+    );
+    vec![
+        ("money_quote", quote.sign(provider).quote),
+        ("money_voucher", voucher([3; 20]).encode_to_vec()),
+        ("money_voucher", answer.encode_to_vec()),
+        ("money_ledger", [&[length][..], &first, &second].concat()),
+        ("identity_statements", binding.sign(provider, &account).binding),
+        ("identity_statements", revocation.sign(provider).revocation),
+        ("identity_texts", document.to_json().into_bytes()),
+        ("identity_texts", login.into_bytes()),
+        ("identity_texts", b"did:web:example.com%3A3000:user:alice".to_vec()),
+        ("identity_texts", format!("did:pkh:eip155:137:{}", account.account()).into_bytes()),
+    ]
+}
+
 fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     let mut seeds = Vec::new();
     let bucket = PathKey::from_bytes([1; 32]);

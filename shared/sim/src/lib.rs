@@ -5,7 +5,8 @@
 //! order or not at all, while [`invariants`] watch. [`scenarios`] say who is there and what goes wrong; a
 //! [`report`] says how it went. One seed replays a run to the last message.
 //!
-//! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines.
+//! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines; [`economy`] plays payers and
+//! payees that crash and lie.
 //!
 //! Goals: find the bugs of swarm, scheduling and accounting logic; measure offload and completion against what
 //! the lines permit, for more peers than a machine has tabs. Non-goals: the speed of hashing, wasm or sockets, which
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod content;
 pub mod direct;
 pub mod disk;
+pub mod economy;
 mod http;
 pub mod invariants;
 pub mod liar;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use sim::{
+    economy,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Outcome, Plan},
@@ -13,13 +14,13 @@ use sim::{
 /// Runs the network in virtual time. One seed replays a run.
 #[derive(Debug, Parser)]
 struct Options {
-    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat or storage_month.
+    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month or economy.
     #[arg(long, value_parser = scenario)]
     scenario: Chosen,
     /// The number that everything follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tabs, or segments of storage_month; the scenario's own number if not given.
+    /// Tabs, segments of storage_month, or Sybils of economy; the scenario's own number if not given.
     #[arg(long)]
     peers: Option<u32>,
     /// Bytes of the object; the scenario's own if not given.
@@ -40,16 +41,24 @@ struct Options {
 enum Chosen {
     Cdn(Scenario),
     StorageMonth,
+    Economy,
 }
 
 const STORAGE_MONTH: &str = "storage_month";
+const ECONOMY: &str = "economy";
+/// Tabs of one attacker.
+const SYBILS: u32 = 10_000;
 
 fn scenario(name: &str) -> Result<Chosen, String> {
     if name == STORAGE_MONTH {
         return Ok(Chosen::StorageMonth);
     }
+    if name == ECONOMY {
+        return Ok(Chosen::Economy);
+    }
     let known = Scenario::ALL.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario);
-    let names = || format!("known are {:?} and {STORAGE_MONTH}", Scenario::ALL.map(|(name, _)| name));
+    let names =
+        || format!("known are {:?}, {STORAGE_MONTH} and {ECONOMY}", Scenario::ALL.map(|(name, _)| name));
     known.map(Chosen::Cdn).ok_or_else(names)
 }
 
@@ -73,11 +82,53 @@ fn storage_month(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Payers and payees that crash and lie, and Sybils; the same figures for the same seed.
+fn play_economy(options: &Options) -> ExitCode {
+    let economy::Outcome {
+        pairs,
+        claimed,
+        crashes,
+        payee_loss_permille,
+        payer_loss_permille,
+        lie_gain_permille,
+        refused,
+        mut violations,
+    } = economy::run(economy::Plan::FULL, options.seed);
+    let tabs = options.peers.unwrap_or(SYBILS);
+    let sybils = economy::sybils(tabs, tabs / 100, options.seed);
+    println!(
+        "{{\"pairs\":{pairs},\"claimed\":{claimed},\"crashes\":{crashes},\"refused\":{refused},\
+         \"payee_loss_windows\":{},\"payer_loss_windows\":{},\"lie_gain_stakes\":{},\
+         \"sybils\":{tabs},\"sybils_earned\":{},\"honest_visits_give\":{},\"paid_out\":{}}}",
+        thousandths(payee_loss_permille),
+        thousandths(payer_loss_permille),
+        thousandths(lie_gain_permille),
+        sybils.earned,
+        sybils.honest_bound,
+        sybils.paid_out,
+    );
+    violations.extend(sybils.violations);
+    for violation in &violations {
+        eprintln!("{violation}");
+    }
+    if violations.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    let seed = options.seed;
+    eprintln!("replay: cargo run -p sim -- --scenario {ECONOMY} --seed {seed} --peers {tabs}");
+    ExitCode::FAILURE
+}
+
+fn thousandths(count: u128) -> String {
+    format!("{}.{:03}", count / 1000, count % 1000)
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let scenario = match options.scenario {
         Chosen::Cdn(scenario) => scenario,
         Chosen::StorageMonth => return storage_month(&options),
+        Chosen::Economy => return play_economy(&options),
     };
     let full = scenario.full();
     let scale = Scale {

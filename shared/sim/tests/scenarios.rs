@@ -2,6 +2,7 @@
 
 use shared::storage::erasure::Profile;
 use sim::{
+    economy,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Plan},
@@ -93,4 +94,23 @@ fn half_a_year_of_dying_holders_loses_no_segment_and_sends_what_the_formula_says
 fn where_holders_leave_faster_than_repair_comes_segments_are_lost_and_told() {
     let outcome = storage::run(Plan { lifetime_days: 0.1, days: 5, ..HALF_A_YEAR }, 1);
     assert!(outcome.lost > 0, "{outcome:?}");
+}
+
+#[test]
+fn nobody_loses_more_than_a_window_to_a_crash_or_a_lie() {
+    let plan = economy::Plan { pairs_of_a_kind: 1, rounds: 900 };
+    for seed in 1..4 {
+        let outcome = economy::run(plan, seed);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+        assert!(outcome.crashes > 50 && outcome.refused > 0 && outcome.claimed > 0, "{outcome:?}");
+        assert!(outcome.lie_gain_permille < 1000, "{outcome:?}");
+        assert_eq!(outcome, economy::run(plan, seed), "one seed replays a run");
+    }
+}
+
+#[test]
+fn sybils_earn_what_honest_visits_from_their_networks_would() {
+    let outcome = economy::sybils(2000, 40, 1);
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    assert!(outcome.earned <= outcome.honest_bound && !outcome.honest.is_zero(), "{outcome:?}");
 }

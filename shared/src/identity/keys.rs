@@ -30,6 +30,18 @@ pub enum Context {
     ObjectRecord,
     /// What a holder shows of a shard it was asked about.
     ShardProof,
+    /// What a provider asks for its service.
+    #[cfg(feature = "economy")]
+    Quote,
+    /// That a peer key and an account are one person's.
+    #[cfg(feature = "economy")]
+    Binding,
+    /// That grants are good no longer.
+    #[cfg(feature = "economy")]
+    Revocation,
+    /// Who operates a node, as `StakeRegistry` records it.
+    #[cfg(feature = "economy")]
+    StakeBinding,
 }
 
 impl Context {
@@ -42,6 +54,14 @@ impl Context {
             Self::Report => b"blackhole/cdn/report/1",
             Self::ObjectRecord => b"blackhole/storage/object/1",
             Self::ShardProof => b"blackhole/storage/proof/1",
+            #[cfg(feature = "economy")]
+            Self::Quote => b"blackhole/economy/quote/1",
+            #[cfg(feature = "economy")]
+            Self::Binding => b"blackhole/identity/binding/1",
+            #[cfg(feature = "economy")]
+            Self::Revocation => b"blackhole/identity/revocation/1",
+            #[cfg(feature = "economy")]
+            Self::StakeBinding => b"blackhole/stake/binding/1",
         }
     }
 

@@ -3,8 +3,8 @@
 //! The specification is `shared/proto/*.proto`; `cargo xtask codegen` writes `generated/` from it.
 
 mod framing;
-// Where nothing is stored, nobody speaks of storage.
-#[cfg_attr(not(feature = "storage"), allow(dead_code))]
+// Where nothing is stored or paid, nobody speaks of it.
+#[cfg_attr(not(all(feature = "economy", feature = "storage")), allow(dead_code))]
 mod generated;
 mod refusal;
 
@@ -17,6 +17,10 @@ pub use generated::blackhole::cdn::v1 as cdn;
 /// What storage records and signs, from `storage.proto`.
 #[cfg(feature = "storage")]
 pub use generated::blackhole::storage::v1 as storage;
+
+/// Quotes, vouchers, bindings and entries of the books, from `economy.proto`.
+#[cfg(feature = "economy")]
+pub use generated::blackhole::economy::v1 as economy;
 
 /// What nodes tell each other about themselves, from `coordination.proto`.
 pub use generated::blackhole::coordination::v1 as coordination;

@@ -1,4 +1,4 @@
-//! What every part of a supernode stands on: configuration that says where it is wrong, keys and files
+//! What every part of a supernode stands on: configuration that says where it is wrong, keys, grants and files
 //! that are written whole or not at all, and a data directory that one process at a time owns.
 //!
 //! Not here: anything only one service needs.
@@ -6,6 +6,7 @@
 mod clock;
 mod config;
 mod data_dir;
+pub mod grants;
 mod key_file;
 mod whole_file;
 

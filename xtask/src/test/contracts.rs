@@ -1,6 +1,7 @@
-//! The contracts: forge's unit, fuzz and invariant tests, and what each act costs in gas.
+//! The contracts: forge's unit, fuzz and invariant tests, what each act costs in gas, and the supernode's side of them
+//! against a real chain, anvil.
 //!
-//! forge and the compiler come from npm (`contracts/package.json`). Gas is measured by itself, each call as a
+//! forge, anvil and the compiler come from npm (`contracts/package.json`). Gas is measured by itself, each call as a
 //! transaction of its own, and compared with the committed snapshots to the last unit: a change of cost is then seen
 //! in the change that caused it, as a change of `contracts/snapshots/`, which `cargo xtask bench gas` writes.
 
@@ -31,6 +32,11 @@ const BESIDE: [(&str, &str, u64); 2] = [
 /// Group, name, figure.
 type Snapshots = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// Writes or checks what Rust knows of the contracts.
+pub(crate) fn interfaces(check: bool) -> Result<()> {
+    crate::abi::generate(&forge()?, check)
+}
+
 pub(super) fn run_suite() -> Result<Count> {
     let forge = forge()?;
     let mut count = check("the contracts' formatting", || {
@@ -41,6 +47,8 @@ pub(super) fn run_suite() -> Result<Count> {
     count.add(gas);
     print_gas(&snapshots);
     count.add(check("gas is what the snapshots say", || compare(&committed()?, &snapshots)));
+    count.add(check("Rust's interfaces are the contracts'", || interfaces(true)));
+    count.add(super::cargo_test(&[super::CHAIN_PACKAGE])?);
     Ok(count)
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Suite {
     Web,
     /// Other implementations of the same protocols
     Interop,
-    /// The contracts on the chain
+    /// The contracts, and the supernode's side of the chain
     Contracts,
 }
 
@@ -40,6 +40,9 @@ const ALL: [Suite; 6] = [Suite::Unit, Suite::Sim, Suite::Net, Suite::Web, Suite:
 
 /// These packages are the unit suite: they build in seconds, so they are tried first.
 const UNIT_PACKAGES: [&str; 3] = ["shared", "sim", "xtask"];
+
+/// This one is tested with the contracts: it needs the chain that comes with them.
+const CHAIN_PACKAGE: &str = "supernode-chain";
 
 /// This one is built for the browser and tested there.
 const BROWSER_PACKAGE: &str = "web-peer";
@@ -118,7 +121,8 @@ fn sim() -> Result<Count> {
 fn net() -> Result<Count> {
     let packages = packages()?;
     let others = packages.iter().map(String::as_str);
-    let others = others.filter(|name| !UNIT_PACKAGES.contains(name) && *name != BROWSER_PACKAGE);
+    let others = others
+        .filter(|name| !UNIT_PACKAGES.contains(name) && ![BROWSER_PACKAGE, CHAIN_PACKAGE].contains(name));
     cargo_test(&others.collect::<Vec<_>>())
 }
 

@@ -13,6 +13,11 @@ pub mod blackhole {
             include!("blackhole.coordination.v1.rs");
         }
     }
+    pub mod economy {
+        pub mod v1 {
+            include!("blackhole.economy.v1.rs");
+        }
+    }
     pub mod storage {
         pub mod v1 {
             include!("blackhole.storage.v1.rs");

@@ -1,0 +1,74 @@
+//! What an operator says about the chain.
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+use shared::{
+    economy::{Amount, settlement::ClaimRule, voucher::ChannelContract},
+    identity::Account,
+};
+use url::Url;
+
+/// The `[chain]` section of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// A JSON-RPC endpoint of the chain. Without one a node runs unsettled: vouchers and books work, for the contract
+    /// named here, and claims wait for the day there is one.
+    pub rpc: Option<Url>,
+    /// Which chain it must be.
+    pub chain_id: u64,
+    /// `PaymentChannels`.
+    #[serde(deserialize_with = "account")]
+    pub channels: Account,
+    /// `StakeRegistry`, where this node has a stake.
+    #[serde(default, deserialize_with = "optional_account")]
+    pub stakes: Option<Account>,
+    /// `Payouts`, where this node pays tabs.
+    #[serde(default, deserialize_with = "optional_account")]
+    pub payouts: Option<Account>,
+    /// What a whole coin of the chain (10¹⁸ wei) is worth, in base units of the token.
+    pub coin_price: u64,
+    /// Claim once the money is worth so many times the gas.
+    #[serde(default = "gas_multiple")]
+    pub gas_multiple: u64,
+    /// Claim whatever it costs once a payer has so many base units outstanding.
+    #[serde(default = "outstanding_max")]
+    pub outstanding_max: u64,
+    /// How often to look. The shortest thaw takes two hours.
+    #[serde(default = "poll_seconds")]
+    pub poll_seconds: u64,
+}
+
+const fn gas_multiple() -> u64 {
+    20
+}
+
+/// Ten dollars, with six decimals: what one may lose with a disk.
+const fn outstanding_max() -> u64 {
+    10_000_000
+}
+
+const fn poll_seconds() -> u64 {
+    15
+}
+
+impl Config {
+    /// The contract that vouchers are for.
+    #[must_use]
+    pub fn contract(&self) -> ChannelContract {
+        ChannelContract { chain_id: self.chain_id, address: self.channels }
+    }
+
+    /// When to claim.
+    #[must_use]
+    pub fn rule(&self) -> ClaimRule {
+        ClaimRule { gas_multiple: self.gas_multiple, outstanding_max: Amount::of(self.outstanding_max) }
+    }
+}
+
+fn account<'de, D: Deserializer<'de>>(from: D) -> Result<Account, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
+}
+
+fn optional_account<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Account>, D::Error> {
+    account(from).map(Some)
+}

@@ -1,0 +1,22 @@
+//! The supernode and the chain.
+//!
+//! ```text
+//! services ─ sell, buy, sent, verified ─► Purse ◄─ views, final state ─ Settler ─ reads, claims ─► Chain ─► RPC
+//!                     vouchers ◄──────────┘ redb
+//! ```
+//! A [`Purse`] keeps vouchers and books, with or without a chain. A [`Settler`] looks at the chain: it claims when that is
+//! worth the gas or a payer is leaving, for others too, and books what is final. [`Chain`] is one account on one chain.
+//! Only this crate talks to a chain.
+
+mod client;
+mod config;
+mod entries;
+mod purse;
+mod settler;
+mod store;
+
+pub use client::{At, BlockRef, Chain, ChainError, ChannelState, Others};
+pub use config::Config;
+pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState};
+pub use settler::{Looked, Settler, SettlerError, Terms};
+pub use store::{BookedChannel, Direction, StoreError};
