@@ -5,6 +5,7 @@ mod config;
 mod key;
 mod publish;
 mod script_tag;
+mod storage_keys;
 mod wire_up;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Buckets.
 
-use redb::{ReadableTable, ReadTransaction, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::{BUCKETS, BucketRow, Meta, MetaError, UPLOADS, VERSIONS, next_sequence, rows};
 

@@ -16,7 +16,9 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
 
 pub use error::MetaError;
 pub use listing::{Listed, Listing, ListingRequest};

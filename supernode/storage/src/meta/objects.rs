@@ -7,8 +7,8 @@ use shared::{
 };
 
 use super::{
-    BUCKETS, BucketRow, LockMode, Meta, MetaError, NULLS, NewSegment, ObjectRow, RECORDS, Retention, VERSIONS,
-    VersionId, VersionRow, Versioning, buckets, next_sequence, rows, segments,
+    BUCKETS, BucketRow, LockMode, Meta, MetaError, NULLS, NewSegment, ObjectRow, RECORDS, Retention,
+    VERSIONS, VersionId, VersionRow, Versioning, buckets, next_sequence, rows, segments,
 };
 
 /// What a write wants of the object that is there.

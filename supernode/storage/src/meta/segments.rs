@@ -112,13 +112,19 @@ pub(super) fn refer(
     ids: impl IntoIterator<Item = SegmentId>,
 ) -> Result<(), MetaError> {
     let mut table = write.open_table(SEGMENTS)?;
+    let mut rows = std::collections::BTreeMap::new();
     for id in ids {
-        let (count, record) = {
-            let row = table.get(id.0)?.ok_or(MetaError::State("a segment's record is missing"))?;
-            let (count, record) = row.value();
-            (count, record.to_vec())
-        };
-        table.insert(id.0, (count + 1, record.as_slice()))?;
+        if let Some((count, _)) = rows.get_mut(&id) {
+            *count += 1;
+            continue;
+        }
+        let row = table.get(id.0)?.map(|row| (row.value().0, row.value().1.to_vec()));
+        // What nobody refers to is on its way out: whoever wanted to share it came too late.
+        let (count, record) = row.filter(|(count, _)| *count > 0).ok_or(MetaError::NoSuchKey)?;
+        rows.insert(id, (count + 1, record));
+    }
+    for (id, (count, record)) in rows {
+        table.insert(id.0, (count, record.as_slice()))?;
     }
     Ok(())
 }
@@ -131,7 +137,8 @@ pub(super) fn drop_references(
     let mut when = None;
     for id in ids {
         let mut table = write.open_table(SEGMENTS)?;
-        let Some((count, record)) = table.get(id.0)?.map(|row| (row.value().0, row.value().1.to_vec())) else {
+        let Some((count, record)) = table.get(id.0)?.map(|row| (row.value().0, row.value().1.to_vec()))
+        else {
             continue;
         };
         let left = count.saturating_sub(1);

@@ -4,8 +4,8 @@ use redb::{ReadTransaction, ReadableTable as _, WriteTransaction};
 use shared::base::SegmentId;
 
 use super::{
-    BUCKETS, BucketRow, Condition, Meta, MetaError, NewSegment, NewVersion, PARTS, PartRow, UPLOADS, UploadRow,
-    VersionId, buckets, objects, rows, segments,
+    BUCKETS, BucketRow, Condition, Meta, MetaError, NewSegment, NewVersion, PARTS, PartRow, UPLOADS,
+    UploadRow, VersionId, buckets, objects, rows, segments,
 };
 
 impl Meta {

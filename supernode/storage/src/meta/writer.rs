@@ -28,7 +28,9 @@ impl Writer {
             let mut batch = Vec::new();
             while let Some(first) = queue.blocking_recv() {
                 batch.push(first);
-                while batch.len() < BATCH && let Ok(next) = queue.try_recv() {
+                while batch.len() < BATCH
+                    && let Ok(next) = queue.try_recv()
+                {
                     batch.push(next);
                 }
                 commit(&database, &mut batch);

@@ -47,8 +47,7 @@ async fn send(source: &Source, range: Range<u64>, pieces: &Pieces) -> io::Result
     while let Some(first) = places.next() {
         // All that follows in the same segment is read in one go.
         let mut run = vec![first];
-        while let Some(next) =
-            places.next_if(|next| (next.part, next.segment) == (first.part, first.segment))
+        while let Some(next) = places.next_if(|next| (next.part, next.segment) == (first.part, first.segment))
         {
             run.push(next);
         }
@@ -80,7 +79,8 @@ async fn send_run(source: &Source, range: &Range<u64>, run: &[Place], pieces: &P
         let mut plain = Vec::with_capacity(bytes);
         opener.open(place.frame, &frame, &mut plain).map_err(io::Error::other)?;
         let cut = |at: u64| {
-            usize::try_from(at.saturating_sub(place.plain_start)).map_or(plain.len(), |at| at.min(plain.len()))
+            usize::try_from(at.saturating_sub(place.plain_start))
+                .map_or(plain.len(), |at| at.min(plain.len()))
         };
         let (start, end) = (cut(range.start), cut(range.end));
         if pieces.send(Ok(Bytes::from(plain).slice(start..end))).await.is_err() {

@@ -80,7 +80,9 @@ impl LocalSegments {
 fn root_of(record: &SegmentRecord) -> Result<BlobRoot, StoreError> {
     let copies = record.shape().profile().data_shards() == 1;
     let root = record.root(0).filter(|_| copies);
-    root.ok_or_else(|| StoreError::Io(std::io::Error::other("the segment is coded, and lies on no single disk")))
+    root.ok_or_else(|| {
+        StoreError::Io(std::io::Error::other("the segment is coded, and lies on no single disk"))
+    })
 }
 
 #[async_trait]

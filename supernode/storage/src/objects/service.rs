@@ -200,12 +200,7 @@ impl Objects {
     ///
     /// # Errors
     /// [`WriteError::Meta`].
-    pub async fn begin_upload(
-        &self,
-        bucket: &str,
-        path: &str,
-        new: NewObject,
-    ) -> Result<String, WriteError> {
+    pub async fn begin_upload(&self, bucket: &str, path: &str, new: NewObject) -> Result<String, WriteError> {
         let account = self.meta.bucket(bucket).await?.account;
         let upload = hex::encode(random::<16>()?);
         let key = ObjectKey::from_bytes(random()?);

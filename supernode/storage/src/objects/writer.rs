@@ -15,7 +15,8 @@ use super::{Segments, StoredSegment};
 use crate::store::StoreError;
 
 /// An object's own bytes, and why they ended early.
-pub type PlainStream = Pin<Box<dyn Stream<Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
+pub type PlainStream =
+    Pin<Box<dyn Stream<Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>> + Send>>;
 
 /// Sealed bytes are handed on in pieces of this.
 const PIECE_BYTES: usize = 256 * 1024;
