@@ -150,11 +150,8 @@ pub(super) async fn write(
     let mut spool = Spool { stored: Stored::new(Arc::clone(segments)), current: None, room: 0 };
     sealer.update(&head, &mut sealed)?;
     drop(head);
-    while !ended {
-        match bytes.next().await {
-            Some(piece) => sealer.update(&piece.map_err(WriteError::Source)?, &mut sealed)?,
-            None => break,
-        }
+    while let Some(piece) = bytes.next().await {
+        sealer.update(&piece.map_err(WriteError::Source)?, &mut sealed)?;
         if sealed.len() >= PIECE_BYTES {
             spool.push(mem::replace(&mut sealed, Vec::with_capacity(PIECE_BYTES)).into()).await?;
         }

@@ -71,7 +71,7 @@ fn source(error: Box<dyn std::error::Error + Send + Sync>) -> S3Error {
         cause = error.source();
     }
     let said = |what: &str| texts.iter().any(|text| text.contains(what));
-    if said("ChecksumMismatch") || said("checksum mismatch") {
+    if said("Sha256Mismatch") {
         return custom(
             "XAmzContentSHA256Mismatch",
             http::StatusCode::BAD_REQUEST,

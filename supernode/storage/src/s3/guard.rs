@@ -1,4 +1,6 @@
-//! What s3s 0.14 would let through: headers that no signature covers, and the signatures of 2006.
+//! What s3s 0.14 would let through: headers that no signature covers.
+//!
+//! Signatures of version 2, which boto3 still makes for links where it knows no region, cover all of them by themselves.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +11,7 @@ use s3s::{S3Result, s3_error};
 /// there. Anonymous requests have no signature to be outside of.
 ///
 /// # Errors
-/// `AccessDenied` as S3 says it, `InvalidRequest` for signatures of version 2.
+/// `AccessDenied` as S3 says it.
 pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> S3Result<()> {
     let query = uri.query().unwrap_or_default();
     let parameter = |name: &str| {
@@ -19,11 +21,10 @@ pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> S3Result<()> {
     let authorization = headers.get(http::header::AUTHORIZATION).map(|value| value.to_str());
     let signed = match authorization {
         Some(Ok(value)) if value.starts_with("AWS4-") => signed_headers(value),
-        Some(_) => return Err(unsupported()),
+        Some(_) => return Ok(()),
         None if parameter("X-Amz-Signature").is_some() => {
             parameter("X-Amz-SignedHeaders").map(|list| split(&list))
         }
-        None if parameter("Signature").is_some() => return Err(unsupported()),
         None => return Ok(()),
     };
     let signed =
@@ -39,13 +40,6 @@ pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> S3Result<()> {
         )),
         None => Ok(()),
     }
-}
-
-fn unsupported() -> s3s::S3Error {
-    s3_error!(
-        InvalidRequest,
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
-    )
 }
 
 fn signed_headers(authorization: &str) -> Option<BTreeSet<String>> {
@@ -84,7 +78,6 @@ mod tests {
         check_that("/b/k?X-Amz-Signature=0&X-Amz-SignedHeaders=host", None, &["x-amz-acl"], false);
         check_that("/b/k?X-Amz-Signature=0&X-Amz-SignedHeaders=host%3Bx-amz-acl", None, &["x-amz-acl"], true);
         check_that("/b/k", None, &["x-amz-acl"], true);
-        check_that("/b/k", Some("AWS key:signature"), &[], false);
-        check_that("/b/k?AWSAccessKeyId=a&Signature=b", None, &[], false);
+        check_that("/b/k", Some("AWS key:signature"), &["x-amz-acl"], true);
     }
 }

@@ -302,7 +302,11 @@ impl Door {
         let input = request.input;
         let (opened, row, attributes) =
             self.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
-        let wants = |name: &str| input.object_attributes.iter().any(|wanted| wanted.as_str() == name);
+        // Clients write them into one header, with commas, which s3s leaves as it is.
+        let wants = |name: &str| {
+            let said = input.object_attributes.iter().flat_map(|wanted| wanted.as_str().split(','));
+            said.map(str::trim).any(|wanted| wanted == name)
+        };
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(timestamp(opened.found.row.modified)),
             version_id: write::shown(opened.found.version),
