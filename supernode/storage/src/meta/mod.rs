@@ -103,6 +103,3 @@ fn next_sequence(write: &WriteTransaction) -> Result<u64, MetaError> {
     counters.insert("sequence", sequence + 1)?;
     Ok(sequence)
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,4 +24,4 @@ pub use service::{NewObject, Objects, Opened, Upload};
 pub use writer::{PlainStream, WriteError, Written};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! Reading ranges: each frame is opened by itself, and asked for with its neighbours of the same segment.
 
-use std::{io, ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
@@ -18,6 +18,8 @@ use crate::{meta::Meta, store::ByteStream};
 
 /// Frames between the disk and the client.
 const PIECES: usize = 4;
+/// A reader that takes nothing for so long does not keep a thread, nor what was deleted since.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// What is needed to read an object.
 pub(super) struct Source {
@@ -33,8 +35,8 @@ pub(super) fn read(source: Source, range: Range<u64>) -> ByteStream {
     let (pieces, mut queue) = mpsc::channel(PIECES);
     tokio::spawn(async move {
         if let Err(error) = send(&source, range, &pieces).await {
-            // Whoever reads may have gone.
-            let _ = pieces.send(Err(error)).await;
+            // Whoever reads may have gone, or may never take it; then the stream ends short, which is an error too.
+            let _ = tokio::time::timeout(PATIENCE, pieces.send(Err(error))).await;
         }
     });
     futures::stream::poll_fn(move |context| queue.poll_recv(context)).boxed()
@@ -83,8 +85,11 @@ async fn send_run(source: &Source, range: &Range<u64>, run: &[Place], pieces: &P
                 .map_or(plain.len(), |at| at.min(plain.len()))
         };
         let (start, end) = (cut(range.start), cut(range.end));
-        if pieces.send(Ok(Bytes::from(plain).slice(start..end))).await.is_err() {
-            return Ok(false);
+        let sent = pieces.send(Ok(Bytes::from(plain).slice(start..end)));
+        match tokio::time::timeout(PATIENCE, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Ok(false),
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
     }
     Ok(true)

@@ -1,6 +1,9 @@
 //! A request's body as it goes by: counted, hashed, and held against what the client says of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -13,6 +16,9 @@ use s3s::{
 };
 
 use crate::objects::PlainStream;
+
+/// A client that sends nothing for so long does not keep its place.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client says of a body.
 #[derive(Default)]
@@ -66,7 +72,14 @@ pub(super) fn inspect_plain(body: PlainStream, claims: Claims) -> S3Result<(Plai
     let inspection = Inspection { body, claims, md5: Md5::new(), hasher, bytes: 0, outcome: outcome.clone() };
     let stream = futures::stream::unfold(Some(inspection), |inspection| async move {
         let mut inspection = inspection?;
-        match inspection.body.next().await {
+        let Ok(next) = tokio::time::timeout(PATIENCE, inspection.body.next()).await else {
+            let error = s3_error!(
+                RequestTimeout,
+                "Your socket connection to the server was not read from or written to within the timeout period."
+            );
+            return Some((Err::<Bytes, _>(error.into()), None));
+        };
+        match next {
             Some(Ok(bytes)) => {
                 inspection.bytes += bytes.len() as u64;
                 inspection.md5.update(&bytes);

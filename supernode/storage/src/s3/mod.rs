@@ -78,3 +78,6 @@ fn unix(timestamp: &s3s::dto::Timestamp) -> u64 {
 fn time_of(timestamp: &s3s::dto::Timestamp) -> std::time::SystemTime {
     time::OffsetDateTime::from(timestamp.clone()).into()
 }
+
+#[cfg(test)]
+mod tests;
