@@ -18,6 +18,8 @@ pub(crate) struct Config {
     /// Content delivery.
     #[serde(default)]
     pub(crate) cdn: cdn::Config,
+    /// Storage and its S3 door; a node without this section has neither.
+    pub(crate) storage: Option<storage::Config>,
 }
 
 /// The `[node]` section.

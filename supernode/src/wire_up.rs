@@ -18,12 +18,13 @@ use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
 use shared::{cdn::bulk::PROTOCOL, identity::PublicKey};
+use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
 /// The node's own key, in its data directory.
-const KEY_FILE: &str = "node.key";
+pub(crate) const KEY_FILE: &str = "node.key";
 /// The certificate whose hash WebRTC Direct addresses carry, beside it.
 const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
@@ -68,6 +69,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         None => (None, None),
     };
 
+    // Storage.
+    let storage = match &config.storage {
+        Some(config) => {
+            let meters = storage::Meters::register(&mut registry);
+            Some(Storage::open(config, data_dir.path(), &key, meters).await?)
+        }
+        None => None,
+    };
+    let s3 = storage.as_ref().map(Storage::url);
+
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
     let node = Node { key: key.public(), network: network.clone() };
@@ -76,12 +87,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
-    announce(&url, &peer)?;
+    let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
+    announce(&url, s3.as_deref(), &peer)?;
 
     interrupted().await?;
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
+    if let Some(stored) = stored {
+        stored.await.context("storage ended in a panic")?;
+    }
     if let Some(swarm) = swarm {
         swarm.await.context("the swarm ended in a panic")?;
     }
@@ -157,14 +172,17 @@ fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
 }
 
 /// The one line on stdout that scripts wait for.
-fn announce(edge: &str, peer: &PeerAddresses) -> anyhow::Result<()> {
-    let line = json!({
+fn announce(edge: &str, s3: Option<&str>, peer: &PeerAddresses) -> anyhow::Result<()> {
+    let mut line = json!({
         "event": "ready",
         "edge": edge,
         "peer_id": peer.peer_id,
         "did": peer.did,
         "addresses": peer.addresses,
     });
+    if let Some(s3) = s3 {
+        line["s3"] = s3.into();
+    }
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()?;
