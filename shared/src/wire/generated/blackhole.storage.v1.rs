@@ -133,6 +133,9 @@ pub enum SealingKind {
     Xchacha20Poly1305 = 1,
     /// Public bytes, in frames of 65,536.
     Plain = 2,
+    /// STREAM over AES-256-GCM: frames as of kind 1. The nonce of frame i is 7 zero bytes, i as big-endian u32, and 1
+    /// for the last frame, else 0.
+    Aes256Gcm = 3,
 }
 impl SealingKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -144,6 +147,7 @@ impl SealingKind {
             Self::Unspecified => "SEALING_KIND_UNSPECIFIED",
             Self::Xchacha20Poly1305 => "SEALING_KIND_XCHACHA20_POLY1305",
             Self::Plain => "SEALING_KIND_PLAIN",
+            Self::Aes256Gcm => "SEALING_KIND_AES_256_GCM",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -152,6 +156,7 @@ impl SealingKind {
             "SEALING_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "SEALING_KIND_XCHACHA20_POLY1305" => Some(Self::Xchacha20Poly1305),
             "SEALING_KIND_PLAIN" => Some(Self::Plain),
+            "SEALING_KIND_AES_256_GCM" => Some(Self::Aes256Gcm),
             _ => None,
         }
     }
