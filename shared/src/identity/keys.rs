@@ -30,6 +30,14 @@ pub enum Context {
     ObjectRecord,
     /// What a holder shows of a shard it was asked about.
     ShardProof,
+    /// What a holder of shards offers.
+    HolderAdvert,
+    /// An operator's word that a holder is its own.
+    HolderOperator,
+    /// A holder's promise to keep a shard.
+    Lease,
+    /// An auditor's account of an audit that failed.
+    FailedAudit,
 }
 
 impl Context {
@@ -42,6 +50,10 @@ impl Context {
             Self::Report => b"blackhole/cdn/report/1",
             Self::ObjectRecord => b"blackhole/storage/object/1",
             Self::ShardProof => b"blackhole/storage/proof/1",
+            Self::HolderAdvert => b"blackhole/storage/holder/1",
+            Self::HolderOperator => b"blackhole/storage/operator/1",
+            Self::Lease => b"blackhole/storage/lease/1",
+            Self::FailedAudit => b"blackhole/storage/evidence/1",
         }
     }
 
