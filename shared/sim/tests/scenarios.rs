@@ -2,6 +2,7 @@
 
 use shared::storage::erasure::Profile;
 use sim::{
+    objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Plan},
@@ -93,4 +94,16 @@ fn half_a_year_of_dying_holders_loses_no_segment_and_sends_what_the_formula_says
 fn where_holders_leave_faster_than_repair_comes_segments_are_lost_and_told() {
     let outcome = storage::run(Plan { lifetime_days: 0.1, days: 5, ..HALF_A_YEAR }, 1);
     assert!(outcome.lost > 0, "{outcome:?}");
+}
+
+#[test]
+fn objects_survive_the_slow_the_dying_and_the_lying_who_are_named() {
+    let plan = objects::Plan { objects: 12, bytes: 100_000, days: 4, ..objects::Plan::FULL };
+    for seed in 1..5 {
+        let outcome = objects::run(plan, seed);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+        assert_eq!((outcome.acknowledged, outcome.failed), (12, 0), "seed {seed}: {outcome:?}");
+        assert!(outcome.reads >= 40 && outcome.named > 0 && outcome.rebuilt > 0, "seed {seed}: {outcome:?}");
+        assert_eq!(outcome, objects::run(plan, seed), "one seed replays a run");
+    }
 }
