@@ -1,0 +1,12 @@
+//! The supernode's storage service: blobs on disk, objects with their metadata, and the S3 door.
+//!
+//! ```text
+//! s3/ ─► objects/ ─┬─► meta/       who owns what, which version is which: one redb transaction an operation
+//!                  └─► segments    where sealed segments lie: today in store/ on this machine
+//!                        └─► store/   blobs by their BLAKE3 root: verified, leased, within a quota
+//! ```
+//!
+//! An operation is acknowledged once it survives the death of the process and of the machine: the blobs are
+//! synced, then the metadata is committed, then the client hears of it.
+
+pub mod store;
