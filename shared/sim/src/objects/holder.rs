@@ -49,7 +49,8 @@ pub(super) struct Holder {
     pub(super) nature: Nature,
     pub(super) alive: bool,
     number: u8,
-    shards: BTreeMap<BlobRoot, Vec<u8>>,
+    /// What is kept under each name, and its tree.
+    shards: BTreeMap<BlobRoot, (HashTree, Vec<u8>)>,
 }
 
 impl Holder {
@@ -107,7 +108,7 @@ impl Holder {
             _ => Some(shard.to_vec()),
         };
         if let Some(kept) = kept {
-            self.shards.insert(root, kept);
+            self.shards.insert(root, (HashTree::of(&kept).expect("a shard is small"), kept));
         }
         let (bytes, owner) = (shard.len() as u64, owner.clone());
         Lease { root, bytes, owner, holder: self.key.public(), issued: now, until }.sign(&self.key)
@@ -116,26 +117,26 @@ impl Holder {
     pub(super) fn hand_out(&self, root: BlobRoot) -> Handed {
         match self.shards.get(&root) {
             None => Handed::Lost,
-            Some(shard) if self.nature == Nature::Cheats => {
+            Some((_, shard)) if self.nature == Nature::Cheats => {
                 let mut other = shard.clone();
                 other[0] ^= 1;
                 Handed::Bytes(other)
             }
-            Some(shard) => Handed::Bytes(shard.clone()),
+            Some((_, shard)) => Handed::Bytes(shard.clone()),
         }
     }
 
     pub(super) fn prove(&self, challenge: &Challenge) -> Vec<u8> {
-        let nothing = Vec::new();
-        let shard = self.shards.get(&challenge.root).unwrap_or(&nothing);
-        let tree = HashTree::of(shard).expect("a shard is small");
-        let groups = if shard.is_empty() { [].into() } else { (0..).zip(shard.chunks(GROUP)).collect() };
-        answer(challenge, &tree, &groups, &self.key)
+        let Some((tree, shard)) = self.shards.get(&challenge.root) else {
+            let nothing = HashTree::of(b"").expect("nothing is small");
+            return answer(challenge, &nothing, &BTreeMap::new(), &self.key);
+        };
+        answer(challenge, tree, &(0..).zip(shard.chunks(GROUP)).collect(), &self.key)
     }
 
     /// Whether the shard is there for a reader, whatever is said.
     pub(super) fn has(&self, root: BlobRoot) -> bool {
-        let intact = |shard: &Vec<u8>| HashTree::of(shard).is_ok_and(|tree| tree.root() == root);
+        let intact = |(tree, _): &(HashTree, Vec<u8>)| tree.root() == root;
         self.alive && self.nature != Nature::Cheats && self.shards.get(&root).is_some_and(intact)
     }
 }
