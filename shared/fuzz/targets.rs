@@ -25,7 +25,7 @@ use shared::{
             Directory, FailedAudit, HolderAdvert, HolderVerdict, Lease, MAX_EVIDENCE_BYTES, MAX_LEASE_BYTES,
             MAX_SOFTWARE_BYTES,
         },
-        messages::{Ask, MAX_PAYLOAD_BYTES, Said, ShardAnswer, ShardRequest},
+        messages::{Ask, MAX_HAND_OUT_BYTES, MAX_PAYLOAD_BYTES, Said, ShardAnswer, ShardRequest},
         proof::{self, Challenge, Fault, MAX_ANSWER_BYTES, check_answer},
         record::{Body, MAX_PARTS, ObjectRecord, ObjectSecret, RecordError, SegmentRecord},
         seal::{MAX_OBJECT_PATH_BYTES, MAX_STREAM_BYTES, ObjectKey, PathKey},
@@ -340,7 +340,9 @@ fn storage_shards(data: &[u8]) {
     if let Ok(request) = ShardRequest::read(data) {
         match &request.ask {
             Ask::Store { bytes, .. } => assert!((1..=MAX_SEGMENT_BYTES).contains(bytes)),
-            Ask::HandOut { range, .. } => assert!(!range.is_empty() && range.end <= MAX_SEGMENT_BYTES),
+            Ask::HandOut { range, .. } => {
+                assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES)
+            }
             Ask::Drop { .. } | Ask::Challenge { .. } | Ask::Evidence(_) => {}
         }
         if let Some(again) = request.encode() {

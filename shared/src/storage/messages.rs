@@ -21,8 +21,10 @@ use crate::{
 pub const PROTOCOL: &str = "/blackhole/storage/1.0.0";
 /// Where holders say what they offer.
 pub const HOLDERS_TOPIC: &str = "/blackhole/storage/holders/1";
-/// A shard of full length in bao's encoding, which adds 64 bytes to 16 KiB.
-pub const MAX_PAYLOAD_BYTES: u64 = MAX_SEGMENT_BYTES + (1 << 20);
+/// Handed out at once, from memory: 64 stripes, which bounds what a reader and a holder keep for each other.
+pub const MAX_HAND_OUT_BYTES: u64 = 4 << 20;
+/// The same in bao's encoding, which adds 64 bytes to 16 KiB, and the way up to the root twice.
+pub const MAX_PAYLOAD_BYTES: u64 = MAX_HAND_OUT_BYTES + (64 << 10);
 /// Who is busy for longer says so again.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -51,7 +53,7 @@ pub enum Ask {
     HandOut {
         /// The shard.
         root: BlobRoot,
-        /// Which bytes of it; not empty, and within [`MAX_SEGMENT_BYTES`].
+        /// Which bytes of it; not empty, within [`MAX_SEGMENT_BYTES`], and at most [`MAX_HAND_OUT_BYTES`] long.
         range: Range<u64>,
     },
     /// The asker's lease ends now.
@@ -166,8 +168,8 @@ impl ShardRequest {
             Wire::HandOut(part) => {
                 let end = part.start.checked_add(part.bytes).filter(|end| *end <= MAX_SEGMENT_BYTES);
                 let range = part.start..end.ok_or(MessageError("no shard is that long"))?;
-                if range.is_empty() {
-                    return Err(MessageError("an empty range"));
+                if range.is_empty() || part.bytes > MAX_HAND_OUT_BYTES {
+                    return Err(MessageError("a range that is empty or too long"));
                 }
                 Ask::HandOut { root: root(&part.root)?, range }
             }
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn messages_read_back() {
         check_request(Ask::Store { root: ROOT, bytes: 1, lease_until: UnixSeconds(9) });
-        check_request(Ask::HandOut { root: ROOT, range: 5..MAX_SEGMENT_BYTES });
+        check_request(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES - 5..MAX_SEGMENT_BYTES });
         check_request(Ask::Drop { root: ROOT });
         check_request(Ask::Challenge { root: ROOT, beacon: [3; 32], within: Duration::from_millis(2000) });
         let holder = Keypair::from_secret([1; 32]);
@@ -337,7 +339,8 @@ mod tests {
             refuse(Ask::Store { root: ROOT, bytes, lease_until: UnixSeconds(9) });
         }
         refuse(Ask::HandOut { root: ROOT, range: 5..5 });
-        refuse(Ask::HandOut { root: ROOT, range: 5..MAX_SEGMENT_BYTES + 1 });
+        refuse(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES..MAX_SEGMENT_BYTES + 1 });
+        refuse(Ask::HandOut { root: ROOT, range: 0..MAX_HAND_OUT_BYTES + 1 });
         assert!(ShardRequest::read(&[]).is_err() && ShardAnswer::read(&[]).is_err());
         let payload = Said::Payload { shard_bytes: 5, payload_bytes: MAX_PAYLOAD_BYTES + 1 };
         assert!(ShardAnswer::read(&ShardAnswer { request: RequestId(1), said: payload }.encode()).is_err());

@@ -228,7 +228,7 @@ pub struct StoreShard {
 pub struct HandOutShard {
     #[prost(bytes = "vec", tag = "1")]
     pub root: ::prost::alloc::vec::Vec<u8>,
-    /// In bytes of the shard; at most 67,108,864, not empty.
+    /// In bytes of the shard, within its length; at most 4,194,304 at once, not empty.
     #[prost(uint64, tag = "2")]
     pub start: u64,
     #[prost(uint64, tag = "3")]
@@ -286,7 +286,7 @@ pub struct ShardPayload {
     /// Length of the whole shard.
     #[prost(uint64, tag = "1")]
     pub shard_bytes: u64,
-    /// Length of what follows; at most 68,157,440.
+    /// Length of what follows; at most 4,259,840.
     #[prost(uint64, tag = "2")]
     pub payload_bytes: u64,
 }
