@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, wire_up};
+use crate::{config, key, publish, storage_command, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Command {
     Node(NodeCommand),
     /// Publish a site, or let a supernode publish it from its origin.
     Publish(Box<publish::Arguments>),
+    /// Keep objects with strangers, through a running node.
+    Storage(storage_command::Arguments),
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -60,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             let config: config::Config = runtime::load(&arguments.config)?;
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
+        Command::Storage(arguments) => storage_command::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),

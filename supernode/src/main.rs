@@ -5,6 +5,8 @@ mod config;
 mod key;
 mod publish;
 mod script_tag;
+mod storage_command;
+mod strangers;
 mod wire_up;
 
 use std::process::ExitCode;

@@ -17,10 +17,10 @@ use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
-use shared::{cdn::bulk::PROTOCOL, identity::PublicKey};
+use shared::{cdn::bulk::PROTOCOL, identity::PublicKey, storage::messages};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::{config::Config, strangers as storage};
 
 /// The node's own key, in its data directory.
 const KEY_FILE: &str = "node.key";
@@ -47,12 +47,19 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
-    let (network, swarm) = match config.network {
+    let (network, swarm, storing) = match config.network {
         Some(mut network) => {
             network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
-            let services = vec![PROTOCOL.parse().context("the service's own name")?];
+            let mut services = vec![PROTOCOL.parse().context("the service's own name")?];
+            // Owners ask and are asked nothing: who only owns does not offer the service.
+            if config.storage.hold.is_some() {
+                services.push(messages::PROTOCOL.parse().context("the service's own name")?);
+            }
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
+            let (links, shards) = storage::route(links, network.links());
+            let storing =
+                storage::join(config.storage, data_dir.path(), &key, &network, shards, &shutdown).await?;
             let parts = SwarmParts {
                 cdn: cdn.clone(),
                 key: key.clone(),
@@ -63,9 +70,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 addresses: own_addresses(Arc::downgrade(&network)),
             };
             let swarm = swarm::join(parts, shutdown.clone());
-            (Some(network), Some(swarm))
+            (Some(network), Some(swarm), storing)
         }
-        None => (None, None),
+        None => (None, None, Vec::new()),
     };
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
@@ -82,6 +89,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
+    for part in storing {
+        part.await.context("storage ended in a panic")?;
+    }
     if let Some(swarm) = swarm {
         swarm.await.context("the swarm ended in a panic")?;
     }
@@ -122,7 +132,7 @@ impl gateway::Node for Node {
 }
 
 /// Lets the core connect: to the first of a peer's addresses that answers.
-fn dial(network: Weak<Network>) -> swarm::Dial {
+pub(crate) fn dial(network: Weak<Network>) -> swarm::Dial {
     Box::new(move |peer, addresses| {
         let network = network.clone();
         Box::pin(async move {
@@ -139,7 +149,7 @@ fn dial(network: Weak<Network>) -> swarm::Dial {
     })
 }
 
-fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
+pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
     Box::new(move || {
         let addresses =
             network.upgrade().map(|network| [network.external_addrs(), network.listen_addrs()].concat());

@@ -10,3 +10,4 @@
 //! synced, then the metadata is committed, then the client hears of it.
 
 pub mod store;
+pub mod strangers;

@@ -1,0 +1,213 @@
+//! One request and its answer, on a stream of their own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{
+    AsyncReadExt as _, AsyncWriteExt as _,
+    io::{ReadHalf, WriteHalf},
+};
+use links::{Direction, Link, Stream, StreamProtocol};
+use multiaddr::{Multiaddr, Protocol};
+use shared::{
+    identity::PublicKey,
+    storage::{
+        holders::HolderAdvert,
+        messages::{PROTOCOL, Said, ShardAnswer},
+        placement::Network as Place,
+    },
+    wire::{MAX_FRAME_BYTES, Refusal, write_frame},
+};
+use tokio::time::timeout;
+
+use super::Network;
+
+/// Somebody is reached by then, or not.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A stream that moves nothing for so long is dead.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// Written at once: small enough that a cancelled upload stops soon.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A stream that a peer opened, and who it is.
+pub struct Incoming {
+    /// Whom the connection authenticated.
+    pub peer: PublicKey,
+    /// The stream.
+    pub stream: Stream,
+}
+
+/// Why an exchange came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    /// Nobody answered at the holder's addresses, or not where it says to be.
+    #[error("the holder cannot be reached")]
+    Unreachable,
+    /// The stream ended or stalled.
+    #[error("the stream broke off")]
+    Broken,
+    /// What came is no answer to what was asked.
+    #[error("the holder breaks the protocol")]
+    Protocol,
+    /// The holder said no.
+    #[error("the holder refused: {0:?}")]
+    Refused(Refusal),
+}
+
+/// Asks `holder`; `payload` goes behind the request. Returns what it said, and the stream to read what follows.
+pub(super) async fn ask(
+    network: &Network,
+    holder: &HolderAdvert,
+    request: &[u8],
+    payload: Option<Bytes>,
+) -> Result<(Said, ReadHalf<Stream>), ExchangeError> {
+    let stream = timeout(CONNECT_WITHIN * 2, connect(network, holder))
+        .await
+        .map_err(|_| ExchangeError::Unreachable)??;
+    let (mut reader, mut writer) = stream.split();
+    let writing = async {
+        let mut frame = Vec::with_capacity(request.len() + 3);
+        write_frame(request, &mut frame);
+        write(&mut writer, &frame).await?;
+        for piece in payload.iter().flat_map(|payload| payload.chunks(PIECE_BYTES)) {
+            write(&mut writer, piece).await?;
+        }
+        // So that a renewal, which has no payload, ends for a holder that waits for one.
+        timeout(STALLED_AFTER, writer.close()).await.map_err(|_| ExchangeError::Broken)?.ok();
+        Ok::<(), ExchangeError>(())
+    };
+    let answer = async {
+        let writing = std::pin::pin!(writing);
+        let answering = std::pin::pin!(read_frame(&mut reader));
+        match futures::future::select(answering, writing).await {
+            // It has the shard already, or does not want it: the rest need not be sent.
+            futures::future::Either::Left((answer, _)) => answer,
+            futures::future::Either::Right((_, answering)) => {
+                // A holder that refuses stops reading, so a failed write may have an answer all the same.
+                timeout(STALLED_AFTER, answering).await.map_err(|_| ExchangeError::Broken)?
+            }
+        }
+    };
+    let answer = ShardAnswer::read(&answer.await?).map_err(|_| ExchangeError::Protocol)?;
+    match answer.said {
+        Said::Refused { refusal, .. } => Err(ExchangeError::Refused(refusal)),
+        said => Ok((said, reader)),
+    }
+}
+
+/// A stream to where the holder says to be: its claimed network is what keeps two shards off one line, so who is not
+/// there is not believed. A link that the holder dialled says nothing of that.
+async fn connect(network: &Network, holder: &HolderAdvert) -> Result<Stream, ExchangeError> {
+    let peer = holder.node.to_peer_id();
+    let proper = || {
+        let links = network.links.links_of(&peer);
+        links.into_iter().find(|link| is_in(link, holder.network)).map(|link| link.id)
+    };
+    let link = match proper() {
+        Some(link) => link,
+        None => {
+            (network.dial)(holder.node.clone(), holder.addresses.clone()).await;
+            proper().ok_or(ExchangeError::Unreachable)?
+        }
+    };
+    let opened = network.links.open(link, StreamProtocol::new(PROTOCOL)).await;
+    opened.map_err(|_| ExchangeError::Unreachable)
+}
+
+fn is_in(link: &Link, network: Place) -> bool {
+    link.direction == Direction::Dialed && link.kind.is_direct() && place_of(&link.address) == Some(network)
+}
+
+/// The network that an address is in; nothing of a name.
+pub(super) fn place_of(address: &Multiaddr) -> Option<Place> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(address) => Some(Place::of(address.into())),
+        Protocol::Ip6(address) => Some(Place::of(address.into())),
+        _ => None,
+    })
+}
+
+/// Reads a frame, and not a byte beyond: payload may follow.
+pub(super) async fn read_frame(reader: &mut ReadHalf<Stream>) -> Result<Vec<u8>, ExchangeError> {
+    let mut length = 0_usize;
+    for shift in [0, 7, 14] {
+        let [byte] = read_array(reader).await?;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+        if shift == 14 {
+            return Err(ExchangeError::Protocol);
+        }
+    }
+    if length > MAX_FRAME_BYTES {
+        return Err(ExchangeError::Protocol);
+    }
+    let mut frame = vec![0; length];
+    timeout(STALLED_AFTER, reader.read_exact(&mut frame))
+        .await
+        .map_err(|_| ExchangeError::Broken)?
+        .map_err(|_| ExchangeError::Broken)?;
+    Ok(frame)
+}
+
+async fn read_array<const N: usize>(reader: &mut ReadHalf<Stream>) -> Result<[u8; N], ExchangeError> {
+    let mut bytes = [0; N];
+    // An answer may take as long as a disk needs to sync a shard.
+    timeout(STALLED_AFTER * 3, reader.read_exact(&mut bytes))
+        .await
+        .map_err(|_| ExchangeError::Broken)?
+        .map_err(|_| ExchangeError::Broken)?;
+    Ok(bytes)
+}
+
+/// Reads what was announced; the caller bounded its length.
+pub(super) async fn read_payload(
+    reader: &mut ReadHalf<Stream>,
+    bytes: u64,
+    mut moved: impl FnMut(u64),
+) -> Result<Bytes, ExchangeError> {
+    let mut payload = Vec::new();
+    let bytes = usize::try_from(bytes).map_err(|_| ExchangeError::Protocol)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    while payload.len() < bytes {
+        let room = piece.len().min(bytes - payload.len());
+        let read = timeout(STALLED_AFTER, reader.read(&mut piece[..room])).await;
+        match read {
+            Ok(Ok(read)) if read > 0 => {
+                payload.extend_from_slice(&piece[..read]);
+                moved(read as u64);
+            }
+            _ => return Err(ExchangeError::Broken),
+        }
+    }
+    Ok(payload.into())
+}
+
+/// Writes all of it, or says that the stream is dead.
+pub(super) async fn write(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> Result<(), ExchangeError> {
+    let written = async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    };
+    match timeout(STALLED_AFTER, written).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(ExchangeError::Broken),
+    }
+}
+
+/// Sends an answer, and payload behind it.
+pub(super) async fn reply(
+    writer: &mut WriteHalf<Stream>,
+    answer: &ShardAnswer,
+    payload: &[u8],
+) -> Result<(), ExchangeError> {
+    let mut frame = Vec::new();
+    write_frame(&answer.encode(), &mut frame);
+    write(writer, &frame).await?;
+    for piece in payload.chunks(PIECE_BYTES) {
+        write(writer, piece).await?;
+    }
+    let _ = timeout(STALLED_AFTER, writer.close()).await;
+    Ok(())
+}
