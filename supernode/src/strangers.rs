@@ -79,6 +79,7 @@ pub(crate) async fn join(
                 })
             })
         },
+        reached: strangers::Reached::default(),
     });
     // Who holds passes on what others offer, and so hears it too.
     let mut adverts = network.subscribe(HOLDERS_TOPIC).await?;

@@ -7,7 +7,7 @@ use futures::{
     AsyncReadExt as _, AsyncWriteExt as _,
     io::{ReadHalf, WriteHalf},
 };
-use links::{Direction, Link, Stream, StreamProtocol};
+use links::{OpenError, Stream, StreamProtocol};
 use multiaddr::{Multiaddr, Protocol};
 use shared::{
     identity::PublicKey,
@@ -26,6 +26,9 @@ use super::Network;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A stream that moves nothing for so long is dead.
 pub(super) const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// Of two links between the same nodes one is closed within two seconds, and what was on it is tried again.
+const TRIED_AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(800), Duration::from_millis(2000)];
 /// Written at once: small enough that a cancelled upload stops soon.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -54,8 +57,24 @@ pub(super) enum ExchangeError {
     Refused(Refusal),
 }
 
-/// Asks `holder`; `payload` goes behind the request. Returns what it said, and the stream to read what follows.
+/// Asks `holder`; `payload` goes behind the request. Returns what it said, and the stream to read what follows. A stream
+/// that breaks off before the answer is tried again: every request may be made twice.
 pub(super) async fn ask(
+    network: &Network,
+    holder: &HolderAdvert,
+    request: &[u8],
+    payload: Option<Bytes>,
+) -> Result<(Said, ReadHalf<Stream>), ExchangeError> {
+    for pause in TRIED_AGAIN_AFTER {
+        match ask_once(network, holder, request, payload.clone()).await {
+            Err(ExchangeError::Broken) => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+    }
+    ask_once(network, holder, request, payload).await
+}
+
+async fn ask_once(
     network: &Network,
     holder: &HolderAdvert,
     request: &[u8],
@@ -95,27 +114,31 @@ pub(super) async fn ask(
     }
 }
 
-/// A stream to where the holder says to be: its claimed network is what keeps two shards off one line, so who is not
-/// there is not believed. A link that the holder dialled says nothing of that.
+/// A stream to the holder, once it was reached where it says to be: its claimed network is what keeps two shards off one
+/// line, and a link that the holder dialled says nothing of that.
 async fn connect(network: &Network, holder: &HolderAdvert) -> Result<Stream, ExchangeError> {
     let peer = holder.node.to_peer_id();
-    let proper = || {
-        let links = network.links.links_of(&peer);
-        links.into_iter().find(|link| is_in(link, holder.network)).map(|link| link.id)
-    };
-    let link = match proper() {
+    let link = network.links.best(&peer).filter(|_| network.was_reached(holder));
+    let link = match link {
         Some(link) => link,
         None => {
-            (network.dial)(holder.node.clone(), holder.addresses.clone()).await;
-            proper().ok_or(ExchangeError::Unreachable)?
+            let addresses = holder.addresses.iter().filter(|address| {
+                let address = Multiaddr::try_from(address.to_vec()).ok();
+                address.is_some_and(|address| place_of(&address) == Some(holder.network))
+            });
+            if !(network.dial)(holder.node.clone(), addresses.cloned().collect()).await {
+                return Err(ExchangeError::Unreachable);
+            }
+            network.note_reached(holder);
+            network.links.best(&peer).ok_or(ExchangeError::Broken)?
         }
     };
-    let opened = network.links.open(link, StreamProtocol::new(PROTOCOL)).await;
-    opened.map_err(|_| ExchangeError::Unreachable)
-}
-
-fn is_in(link: &Link, network: Place) -> bool {
-    link.direction == Direction::Dialed && link.kind.is_direct() && place_of(&link.address) == Some(network)
+    match network.links.open(link, StreamProtocol::new(PROTOCOL)).await {
+        Ok(stream) => Ok(stream),
+        // Of two links between the same nodes one is closed, and it may have been this.
+        Err(OpenError::Unlinked | OpenError::Io(_) | OpenError::Busy) => Err(ExchangeError::Broken),
+        Err(_) => Err(ExchangeError::Unreachable),
+    }
 }
 
 /// The network that an address is in; nothing of a name.

@@ -16,11 +16,21 @@ mod exchange;
 pub mod hold;
 pub mod own;
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use shared::identity::PublicKey;
+use shared::{
+    identity::PublicKey,
+    storage::{
+        holders::{HolderAdvert, MAX_HOLDERS},
+        placement::Network as Place,
+    },
+};
 
 pub use exchange::Incoming;
 
@@ -41,6 +51,28 @@ pub struct Network {
     pub addresses: OwnAddresses,
     /// Tells what we offer.
     pub publish: Publish,
+    /// Who was dialled in the network that it claims.
+    pub reached: Reached,
+}
+
+/// Which holders were reached where they say to be.
+#[derive(Default)]
+pub struct Reached(Mutex<BTreeMap<PublicKey, Place>>);
+
+impl Network {
+    fn was_reached(&self, holder: &HolderAdvert) -> bool {
+        let reached = self.reached.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.get(&holder.node) == Some(&holder.network)
+    }
+
+    fn note_reached(&self, holder: &HolderAdvert) {
+        let mut reached = self.reached.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is forgotten is dialled once more.
+        if reached.len() >= MAX_HOLDERS {
+            reached.clear();
+        }
+        reached.insert(holder.node.clone(), holder.network);
+    }
 }
 
 /// The `[storage.hold]` section: shards of others, for as long as they lease them.
