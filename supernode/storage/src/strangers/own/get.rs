@@ -11,7 +11,7 @@ use shared::{
         erasure::{SegmentShape, StripeDecoder},
         messages::MAX_HAND_OUT_BYTES,
         record::{Body, ObjectRecord},
-        seal::{ObjectPath, Opener, StreamKey},
+        seal::{ObjectPath, Opener},
     },
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -79,7 +79,7 @@ impl Own {
             }
             anyhow::ensure!(!frames.is_empty(), "a frame that is longer than a window");
             let sealed = self.read_segment(segment, &stored, first.start..end).await?;
-            let opener = Opener::new(&StreamKey::clone(&secret.key.stream(&part.salt)), part.shape);
+            let opener = Opener::new(&secret.key.stream(&part.salt), part.shape);
             let mut plain = Vec::new();
             for place in &frames {
                 let at = usize::try_from(place.start - first.start)?;
@@ -199,21 +199,20 @@ async fn decode(
     .await
 }
 
+/// A stripe's number, and its blocks by shard.
+pub(super) type StripeBlocks<'a> = (u32, BTreeMap<u16, &'a [u8]>);
+
 /// The blocks of each stripe in what was fetched of the shards.
 pub(super) fn each_stripe(
     shape: SegmentShape,
     stripes: Range<u32>,
     shards: &BTreeMap<u16, Bytes>,
-) -> anyhow::Result<Vec<(u32, BTreeMap<u16, &[u8]>)>> {
+) -> anyhow::Result<Vec<StripeBlocks<'_>>> {
     let start = blocks(shape, &stripes)?.start;
     let stripe = |stripe: u32| {
         let range = shape.block_range(stripe).context("a stripe beyond the end")?;
         let range = usize::try_from(range.start - start)?..usize::try_from(range.end - start)?;
-        let block = |(shard, bytes): (&u16, &'_ Bytes)| Some((*shard, range.clone(), bytes.len()));
-        anyhow::ensure!(
-            shards.iter().filter_map(block).all(|(_, range, length)| range.end <= length),
-            "a shard that is too short"
-        );
+        anyhow::ensure!(shards.values().all(|bytes| range.end <= bytes.len()), "a shard that is too short");
         Ok((stripe, shards.iter().map(|(shard, bytes)| (*shard, &bytes[range.clone()])).collect()))
     };
     stripes.map(stripe).collect()

@@ -254,7 +254,7 @@ impl Own {
                     read::Event::Done { .. } => return Ok(window),
                     read::Event::Failed { arrived, needed } => return Err((arrived, needed)),
                     read::Event::Missing { shard, holder, lied } => {
-                        window.missing.push((shard, holder, lied))
+                        window.missing.push((shard, holder, lied));
                     }
                 }
             }
