@@ -341,7 +341,7 @@ fn storage_shards(data: &[u8]) {
         match &request.ask {
             Ask::Store { bytes, .. } => assert!((1..=MAX_SEGMENT_BYTES).contains(bytes)),
             Ask::HandOut { range, .. } => {
-                assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES)
+                assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES);
             }
             Ask::Drop { .. } | Ask::Challenge { .. } | Ask::Evidence(_) => {}
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_command, wire_up};
+use crate::{config, key, publish, storage_command, storage_keys, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -21,11 +21,45 @@ enum Command {
     Node(NodeCommand),
     /// Publish a site, or let a supernode publish it from its origin.
     Publish(Box<publish::Arguments>),
-    /// Keep objects with strangers, through a running node.
-    Storage(storage_command::Arguments),
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Objects kept with strangers, and what a node's storage needs.
+    #[command(subcommand)]
+    Storage(StorageCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum StorageCommand {
+    /// Access keys for the S3 door.
+    #[command(subcommand)]
+    Key(AccessKeyCommand),
+    #[command(flatten)]
+    Objects(storage_command::What),
+}
+
+#[derive(Debug, Subcommand)]
+enum AccessKeyCommand {
+    /// Make a key for an account, and print both halves. The secret one is shown this once.
+    Create {
+        #[command(flatten)]
+        node: RunArguments,
+        /// Whose key it is. Buckets belong to accounts.
+        #[arg(long, default_value = "owner")]
+        account: String,
+    },
+    /// Print all keys, without their secrets.
+    List {
+        #[command(flatten)]
+        node: RunArguments,
+    },
+    /// End a key.
+    Revoke {
+        #[command(flatten)]
+        node: RunArguments,
+        /// The key's public half.
+        access_key_id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,9 +96,18 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             let config: config::Config = runtime::load(&arguments.config)?;
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
-        Command::Storage(arguments) => storage_command::run(&arguments),
+        Command::Storage(StorageCommand::Objects(what)) => storage_command::run(&what),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),
+        Command::Storage(StorageCommand::Key(command)) => match command {
+            AccessKeyCommand::Create { node, account } => {
+                storage_keys::create(&runtime::load(&node.config)?, &account)
+            }
+            AccessKeyCommand::List { node } => storage_keys::list(&runtime::load(&node.config)?),
+            AccessKeyCommand::Revoke { node, access_key_id } => {
+                storage_keys::revoke(&runtime::load(&node.config)?, &access_key_id)
+            }
+        },
     }
 }

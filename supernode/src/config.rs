@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use storage::strangers::{HoldConfig, OwnConfig};
 
 /// A node's configuration file.
 #[derive(Debug, Deserialize)]
@@ -19,19 +18,8 @@ pub(crate) struct Config {
     /// Content delivery.
     #[serde(default)]
     pub(crate) cdn: cdn::Config,
-    /// Storage over strangers; each half is off without its section.
-    #[serde(default)]
-    pub(crate) storage: Storage,
-}
-
-/// The `[storage]` section.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Storage {
-    /// Shards of others.
-    pub(crate) hold: Option<HoldConfig>,
-    /// This node's objects at others.
-    pub(crate) own: Option<OwnConfig>,
+    /// Storage: the S3 door, shards of others, and objects at others. A node without this section has none of it.
+    pub(crate) storage: Option<storage::Config>,
 }
 
 /// The `[node]` section.

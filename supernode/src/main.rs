@@ -6,6 +6,7 @@ mod key;
 mod publish;
 mod script_tag;
 mod storage_command;
+mod storage_keys;
 mod strangers;
 mod wire_up;
 
@@ -18,6 +19,11 @@ fn main() -> ExitCode {
     // Both ring and aws-lc-rs are linked; rustls wants to be told which, before anything speaks TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = EnvFilter::try_from_env("BLACKHOLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // It logs whole requests, names included, and each client's mistake as an error; the door says what is ours to say.
+    let filter = match "s3s=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

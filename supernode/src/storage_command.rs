@@ -20,20 +20,21 @@ use tokio::{
 /// Moved at once between file and socket.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// Keep objects with strangers.
+/// Whose objects they are.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct At {
     /// The data directory of the running node whose objects they are.
     #[arg(long, env = "BLACKHOLE_DATA_DIR")]
     data_dir: PathBuf,
-    #[command(subcommand)]
-    what: What,
 }
 
+/// What is to be done with objects.
 #[derive(Debug, Subcommand)]
-enum What {
+pub(crate) enum What {
     /// Store a file. Returns once enough holders have promised to keep it.
     Put {
+        #[command(flatten)]
+        at: At,
         /// The file.
         file: PathBuf,
         /// The object's name; the file's without.
@@ -41,15 +42,22 @@ enum What {
     },
     /// Read an object back.
     Get {
+        #[command(flatten)]
+        at: At,
         /// The object's name.
         name: String,
         /// The file to write; it appears when it is whole.
         file: PathBuf,
     },
     /// List the objects.
-    Ls,
+    Ls {
+        #[command(flatten)]
+        at: At,
+    },
     /// Say where each object's shards are and how their holders stand.
     Status {
+        #[command(flatten)]
+        at: At,
         /// As one line of JSON.
         #[arg(long)]
         json: bool,
@@ -57,15 +65,16 @@ enum What {
 }
 
 /// Does what was asked.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(what: &What) -> anyhow::Result<()> {
+    let (What::Put { at, .. } | What::Get { at, .. } | What::Ls { at } | What::Status { at, .. }) = what;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut door = Door::open(&arguments.data_dir).await?;
-        match &arguments.what {
-            What::Put { file, name } => door.put(file, name.as_deref()).await,
-            What::Get { name, file } => door.get(name, file).await,
-            What::Ls => door.list().await,
-            What::Status { json } => door.status(*json).await,
+        let mut door = Door::open(&at.data_dir).await?;
+        match what {
+            What::Put { file, name, .. } => door.put(file, name.as_deref()).await,
+            What::Get { name, file, .. } => door.get(name, file).await,
+            What::Ls { .. } => door.list().await,
+            What::Status { json, .. } => door.status(*json).await,
         }
     })
 }

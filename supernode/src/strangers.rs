@@ -8,14 +8,14 @@ use shared::{
     identity::{Keypair, PublicKey},
     storage::messages::{HOLDERS_TOPIC, PROTOCOL},
 };
-use storage::strangers::{self, Incoming, door, hold::Hold, own::Own};
+use storage::{
+    Config,
+    strangers::{self, Incoming, door, hold::Hold, own::Own},
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::Storage,
-    wire_up::{dial, own_addresses},
-};
+use crate::wire_up::{dial, own_addresses};
 
 /// Streams that wait for the holder; later ones are reset.
 const STREAMS: usize = 64;
@@ -50,7 +50,7 @@ pub(crate) fn route(
 
 /// Starts the halves that are configured, until `shutdown`.
 pub(crate) async fn join(
-    config: Storage,
+    config: &Config,
     data_dir: &Path,
     key: &Keypair,
     network: &Arc<Network>,
@@ -83,11 +83,11 @@ pub(crate) async fn join(
     });
     // Who holds passes on what others offer, and so hears it too.
     let mut adverts = network.subscribe(HOLDERS_TOPIC).await?;
-    if let Some(hold) = config.hold {
+    if let Some(hold) = config.hold.clone() {
         let hold = Hold::open(hold, &directory.join(HELD_DIRECTORY), key.clone()).await?;
         running.push(hold.run(Arc::clone(&strangers), shards, shutdown.clone()));
     }
-    let own = match config.own {
+    let own = match config.own.clone() {
         Some(own) => Some(Own::open(own, &directory, key.clone(), strangers).await?),
         None => None,
     };

@@ -18,12 +18,13 @@ use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
 use shared::{cdn::bulk::PROTOCOL, identity::PublicKey, storage::messages};
+use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, strangers as storage};
+use crate::{config::Config, strangers};
 
 /// The node's own key, in its data directory.
-const KEY_FILE: &str = "node.key";
+pub(crate) const KEY_FILE: &str = "node.key";
 /// The certificate whose hash WebRTC Direct addresses carry, beside it.
 const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
@@ -52,14 +53,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
             let mut services = vec![PROTOCOL.parse().context("the service's own name")?];
             // Owners ask and are asked nothing: who only owns does not offer the service.
-            if config.storage.hold.is_some() {
+            if config.storage.as_ref().is_some_and(|storage| storage.hold.is_some()) {
                 services.push(messages::PROTOCOL.parse().context("the service's own name")?);
             }
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
-            let (links, shards) = storage::route(links, network.links());
-            let storing =
-                storage::join(config.storage, data_dir.path(), &key, &network, shards, &shutdown).await?;
+            let (links, shards) = strangers::route(links, network.links());
+            let storing = match &config.storage {
+                Some(storage) => {
+                    strangers::join(storage, data_dir.path(), &key, &network, shards, &shutdown).await?
+                }
+                None => Vec::new(),
+            };
             let parts = SwarmParts {
                 cdn: cdn.clone(),
                 key: key.clone(),
@@ -75,6 +80,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         None => (None, None, Vec::new()),
     };
 
+    // Storage.
+    let storage = match &config.storage {
+        Some(config) if config.opens_door() => {
+            let meters = storage::Meters::register(&mut registry);
+            Some(Storage::open(config, data_dir.path(), &key, meters).await?)
+        }
+        Some(_) | None => None,
+    };
+    let s3 = storage.as_ref().map(Storage::url);
+
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
     let node = Node { key: key.public(), network: network.clone() };
@@ -83,14 +98,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
-    announce(&url, &peer)?;
+    let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
+    announce(&url, s3.as_deref(), &peer)?;
 
     interrupted().await?;
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
     for part in storing {
-        part.await.context("storage ended in a panic")?;
+        part.await.context("storage over strangers ended in a panic")?;
+    }
+    if let Some(stored) = stored {
+        stored.await.context("storage ended in a panic")?;
     }
     if let Some(swarm) = swarm {
         swarm.await.context("the swarm ended in a panic")?;
@@ -158,14 +177,17 @@ pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
 }
 
 /// The one line on stdout that scripts wait for.
-fn announce(edge: &str, peer: &PeerAddresses) -> anyhow::Result<()> {
-    let line = json!({
+fn announce(edge: &str, s3: Option<&str>, peer: &PeerAddresses) -> anyhow::Result<()> {
+    let mut line = json!({
         "event": "ready",
         "edge": edge,
         "peer_id": peer.peer_id,
         "did": peer.did,
         "addresses": peer.addresses,
     });
+    if let Some(s3) = s3 {
+        line["s3"] = s3.into();
+    }
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()?;

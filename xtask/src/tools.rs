@@ -26,6 +26,7 @@ pub(crate) fn how_to_get(program: &str) -> &'static str {
         "wasm-bindgen" => "`cargo xtask up` builds it",
         "chromium" => "`apt-get install chromium`",
         "git" => "`apt-get install git`",
+        "python3" => "`apt-get install python3 python3-venv`",
         _ => "install it and try again",
     }
 }
@@ -172,6 +173,7 @@ pub(crate) fn doctor() -> Result<()> {
         ("C compiler", answer("cc", &["-dumpversion"]), how_to_get("cc")),
         ("node", answer("node", &["--version"]), how_to_get("node")),
         ("npm", answer("npm", &["--version", "--loglevel=silent"]), how_to_get("npm")),
+        ("python3 (tests only)", answer("python3", &["--version"]), how_to_get("python3")),
         ("chromium (tests only)", chromium_version(), how_to_get("chromium")),
     ];
     let mut missing = 0;

@@ -9,5 +9,15 @@
 //! An operation is acknowledged once it survives the death of the process and of the machine: the blobs are
 //! synced, then the metadata is committed, then the client hears of it.
 
+mod config;
+pub mod meta;
+mod meters;
+pub mod objects;
+pub mod s3;
+mod service;
 pub mod store;
 pub mod strangers;
+
+pub use config::Config;
+pub use meters::Meters;
+pub use service::Storage;

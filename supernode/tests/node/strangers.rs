@@ -69,7 +69,7 @@ impl Network {
 
     fn storage(&self, arguments: &[&str]) -> Output {
         let data_dir = self.world.text("owner");
-        let all = [&["storage", "--data-dir", &data_dir], arguments].concat();
+        let all = [&["storage"], arguments, &["--data-dir", &data_dir]].concat();
         blackhole(&all).output().unwrap()
     }
 
@@ -224,7 +224,7 @@ fn an_owner_killed_in_an_upload_loses_nothing_it_acknowledged() {
         let data_dir = network.world.text("owner");
         let source = network.world.text("source");
         let name = format!("round{round}");
-        let arguments = ["storage", "--data-dir", &data_dir, "put", &source, &name];
+        let arguments = ["storage", "put", "--data-dir", &data_dir, &source, &name];
         let mut command = blackhole(&arguments);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         let putting = command.spawn().unwrap();

@@ -5,6 +5,7 @@
 
 pub(crate) mod contracts;
 mod count;
+mod s3;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,11 +33,14 @@ pub(crate) enum Suite {
     Web,
     /// Other implementations of the same protocols
     Interop,
+    /// The S3 door, by unmodified clients
+    S3,
     /// The contracts on the chain
     Contracts,
 }
 
-const ALL: [Suite; 6] = [Suite::Unit, Suite::Sim, Suite::Net, Suite::Web, Suite::Interop, Suite::Contracts];
+const ALL: [Suite; 7] =
+    [Suite::Unit, Suite::Sim, Suite::Net, Suite::S3, Suite::Web, Suite::Interop, Suite::Contracts];
 
 /// These packages are the unit suite: they build in seconds, so they are tried first.
 const UNIT_PACKAGES: [&str; 3] = ["shared", "sim", "xtask"];
@@ -78,6 +82,7 @@ impl Suite {
             Self::Sim => root().join("shared/sim/src/main.rs").exists(),
             Self::Web => !scripts("playwright/specs").is_empty(),
             Self::Interop => !interop_directories().is_empty(),
+            Self::S3 => root().join(s3::DIRECTORY).exists(),
             Self::Contracts => root().join("contracts").exists(),
         }
     }
@@ -89,6 +94,7 @@ impl Suite {
             Self::Net => net(),
             Self::Web => web(),
             Self::Interop => interop(),
+            Self::S3 => s3::run_suite(),
             Self::Contracts => contracts::run_suite(),
         }
     }

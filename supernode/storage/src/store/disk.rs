@@ -311,6 +311,14 @@ impl Blobs for DiskBlobs {
         self.blocking(move |disk| disk.index.release(root, &lease)).await
     }
 
+    async fn hand_over(&self, roots: &[BlobRoot], from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let (roots, from, to) = (roots.to_vec(), from.to_vec(), to.to_vec());
+        if roots.is_empty() {
+            return Ok(());
+        }
+        self.blocking(move |disk| disk.index.hand_over(&roots, &from, &to)).await
+    }
+
     async fn leases(
         &self,
         prefix: &[u8],

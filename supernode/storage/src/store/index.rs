@@ -75,14 +75,19 @@ impl Index {
 
     pub(super) fn release(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
         let write = self.database.begin_write()?;
-        if write.open_table(LEASES)?.remove((lease, root.0))?.is_some() {
-            let mut counts = write.open_table(COUNTS)?;
-            let left = counts.get(root.0)?.map_or(0, |row| row.value()).saturating_sub(1);
-            if left == 0 {
-                counts.remove(root.0)?;
-                write.open_table(IDLE)?.insert(root.0, ())?;
-            } else {
-                counts.insert(root.0, left)?;
+        drop_lease(&write, root, lease)?;
+        write.commit()?;
+        Ok(())
+    }
+
+    pub(super) fn hand_over(&self, roots: &[BlobRoot], from: &[u8], to: &[u8]) -> Result<(), StoreError> {
+        let write = self.database.begin_write()?;
+        for root in roots {
+            let was = write.open_table(LEASES)?.get((from, root.0))?.is_some();
+            if was {
+                // The new one first, so that the blob is never without.
+                add_lease(&write, *root, to)?;
+                drop_lease(&write, *root, from)?;
             }
         }
         write.commit()?;
@@ -173,6 +178,23 @@ fn add_lease(write: &redb::WriteTransaction, root: BlobRoot, lease: &[u8]) -> Re
         let count = counts.get(root.0)?.map_or(0, |row| row.value()) + 1;
         counts.insert(root.0, count)?;
         write.open_table(IDLE)?.remove(root.0)?;
+    }
+    Ok(())
+}
+
+fn drop_lease(write: &redb::WriteTransaction, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
+    if write.open_table(LEASES)?.remove((lease, root.0))?.is_none() {
+        return Ok(());
+    }
+    let mut counts = write.open_table(COUNTS)?;
+    let left = counts.get(root.0)?.map_or(0, |row| row.value()).saturating_sub(1);
+    if left > 0 {
+        counts.insert(root.0, left)?;
+        return Ok(());
+    }
+    counts.remove(root.0)?;
+    if write.open_table(BLOBS)?.get(root.0)?.is_some() {
+        write.open_table(IDLE)?.insert(root.0, ())?;
     }
     Ok(())
 }

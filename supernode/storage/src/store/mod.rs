@@ -133,6 +133,12 @@ pub trait Blobs: Send + Sync + 'static {
     /// What the index says.
     async fn release(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError>;
 
+    /// Replaces the lease `from` by the lease `to` on each of these blobs that is under it, all at once.
+    ///
+    /// # Errors
+    /// What the index says.
+    async fn hand_over(&self, roots: &[BlobRoot], from: &[u8], to: &[u8]) -> Result<(), StoreError>;
+
     /// At most `limit` leases that begin with `prefix`, after `after`, in order.
     ///
     /// # Errors

@@ -1,0 +1,363 @@
+//! What a door asks for.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rand::TryRngCore as _;
+use shared::{
+    base::{SegmentId, UnixSeconds},
+    storage::{
+        erasure::MAX_SEGMENT_BYTES,
+        record::{Body, ObjectDraft, ObjectRecord, ObjectSecret, Part, RecordError},
+        seal::{ObjectKey, ObjectPath, RecordKey, Sealing, StreamShape},
+    },
+};
+
+use super::{
+    Keys, Segments, WriteError, Written,
+    reader::{self, Source},
+    readers::{Readers, Reading},
+    writer::{self, PlainStream},
+};
+use crate::{
+    meta::{
+        Condition, Found, Meta, MetaError, NewSegment, NewVersion, ObjectRow, PartRow, Retention, UploadRow,
+        VersionId,
+    },
+    store::ByteStream,
+};
+
+/// Objects of one node.
+#[derive(Clone)]
+pub struct Objects {
+    pub(super) meta: Meta,
+    pub(super) segments: Arc<dyn Segments>,
+    pub(super) keys: Keys,
+    pub(super) readers: Readers,
+    /// The last number of a record that was signed.
+    sequence: Arc<AtomicU64>,
+}
+
+/// What a door says of an object that it writes.
+#[derive(Clone, Debug, Default)]
+pub struct NewObject {
+    /// Without quotes.
+    pub etag: String,
+    /// How many parts it was uploaded in.
+    pub parts: Option<u16>,
+    /// The door's own, sealed with the object: at most 16 KiB.
+    pub attributes: Vec<u8>,
+    /// Its tags.
+    pub tags: Vec<(String, String)>,
+    /// Until when it is kept.
+    pub retention: Option<Retention>,
+    /// Whether it is kept until somebody says otherwise.
+    pub legal_hold: bool,
+}
+
+/// An object that was found, and stays readable while this is held.
+pub struct Opened {
+    /// What the metadata says.
+    pub found: Found,
+    /// The door's own.
+    pub attributes: Vec<u8>,
+    draft: Arc<ObjectDraft>,
+    key: ObjectKey,
+    reading: Arc<Reading>,
+}
+
+impl Opened {
+    /// The lengths of its parts before sealing; one where it came whole.
+    pub fn part_bytes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.draft.streams().map(StreamShape::plain_bytes)
+    }
+}
+
+/// An upload in parts, opened.
+pub struct Upload {
+    /// What the metadata says.
+    pub row: UploadRow,
+    /// The door's own, of the object to be.
+    pub attributes: Vec<u8>,
+    key: ObjectKey,
+}
+
+impl Objects {
+    /// Over metadata and segments.
+    #[must_use]
+    pub fn new(meta: Meta, segments: Arc<dyn Segments>, keys: Keys) -> Self {
+        Self { meta, segments, keys, readers: Readers::default(), sequence: Arc::default() }
+    }
+
+    /// The metadata.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Seals and stores an object's bytes, to be [put](Objects::put) then.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing is left behind then.
+    pub async fn write(&self, bytes: PlainStream) -> Result<(ObjectKey, Written), WriteError> {
+        let key = ObjectKey::from_bytes(random()?);
+        let written = writer::write(&self.segments, &key, random()?, true, bytes).await?;
+        Ok((key, written))
+    }
+
+    /// Makes what was written the newest version of an object.
+    ///
+    /// # Errors
+    /// [`WriteError::Meta`], [`WriteError::Record`]; the object is then what it was.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        path: &str,
+        (key, written): (ObjectKey, Written),
+        new: NewObject,
+        condition: Condition,
+    ) -> Result<Option<VersionId>, WriteError> {
+        let Written { plain_bytes, body, stored } = written;
+        let mut version = self.version(bucket, path, key, body, plain_bytes, new).await?;
+        version.new_segments = new_segments(&stored.done);
+        let (meta, bucket, path) = (self.meta.clone(), bucket.to_owned(), path.to_owned());
+        // From here on it goes to its end, whether or not anybody waits: segments that are referred to must not go.
+        let task = tokio::spawn(async move {
+            let put = meta.put_object(&bucket, &path, condition, version).await;
+            settle(stored, put)
+        });
+        task.await.map_err(|error| WriteError::System(error.to_string()))?
+    }
+
+    /// Finds an object.
+    ///
+    /// # Errors
+    /// [`WriteError::Meta`], [`WriteError::Record`].
+    pub async fn open(
+        &self,
+        bucket: &str,
+        path: &str,
+        version: Option<VersionId>,
+    ) -> Result<Opened, WriteError> {
+        let reading = Arc::new(self.readers.begin(self.meta.sequence().await?));
+        let found = self.meta.object(bucket, path, version).await?;
+        if found.row.object.is_none() {
+            return Err(MetaError::DeleteMarker { version: found.version.unwrap_or(VersionId::Null) }.into());
+        }
+        let record = ObjectRecord::read(&found.record)?;
+        let secret = record.secret(&self.record_key(&found.bucket.account, bucket, path)?)?;
+        let ObjectSecret { key, attributes } = secret;
+        Ok(Opened { found, attributes, draft: Arc::new(record.public), key, reading })
+    }
+
+    /// The plain bytes `range` of an object.
+    #[must_use]
+    pub fn read(&self, opened: &Opened, range: Range<u64>) -> ByteStream {
+        let source = Source {
+            draft: Arc::clone(&opened.draft),
+            key: opened.key.clone(),
+            meta: self.meta.clone(),
+            segments: Arc::clone(&self.segments),
+            reading: Arc::clone(&opened.reading),
+        };
+        reader::read(source, range)
+    }
+
+    /// Makes an object of the same bytes elsewhere; none of them moves.
+    ///
+    /// # Errors
+    /// As [`Objects::put`].
+    pub async fn copy(
+        &self,
+        from: &Opened,
+        bucket: &str,
+        path: &str,
+        new: NewObject,
+        condition: Condition,
+    ) -> Result<Option<VersionId>, WriteError> {
+        let (body, bytes) = (from.draft.body.clone(), from.draft.plain_bytes());
+        let shared = match &body {
+            Body::Inline(_) => Vec::new(),
+            Body::Parts(parts) => parts.iter().flat_map(|part| part.segments.iter().copied()).collect(),
+        };
+        let mut version = self.version(bucket, path, from.key.clone(), body, bytes, new).await?;
+        version.shared_segments = shared;
+        Ok(self.meta.put_object(bucket, path, condition, version).await?)
+    }
+
+    /// Begins an upload in parts.
+    ///
+    /// # Errors
+    /// [`WriteError::Meta`].
+    pub async fn begin_upload(&self, bucket: &str, path: &str, new: NewObject) -> Result<String, WriteError> {
+        let account = self.meta.bucket(bucket).await?.account;
+        let upload = hex::encode(random::<16>()?);
+        let key = ObjectKey::from_bytes(random()?);
+        let secret = [&key.to_bytes()[..], &new.attributes].concat();
+        let sealed = self.record_key(&account, bucket, path)?.seal(&random()?, upload.as_bytes(), &secret);
+        let row = UploadRow {
+            begun: runtime::unix_now().0,
+            sealed: hex::encode(sealed),
+            tags: new.tags,
+            retention: new.retention,
+            legal_hold: new.legal_hold,
+        };
+        self.meta.begin_upload(bucket, path, &upload, row).await?;
+        Ok(upload)
+    }
+
+    /// Finds an upload.
+    ///
+    /// # Errors
+    /// [`MetaError::NoSuchUpload`].
+    pub async fn upload(&self, bucket: &str, path: &str, upload: &str) -> Result<Upload, WriteError> {
+        let (bucket_row, row) = self.meta.upload(bucket, path, upload).await?;
+        let sealed = hex::decode(&row.sealed).map_err(|_| RecordError::Secret)?;
+        let key = self.record_key(&bucket_row.account, bucket, path)?;
+        let secret = key.open(upload.as_bytes(), &sealed).map_err(|_| RecordError::Secret)?;
+        let (key, attributes) = secret.split_first_chunk().ok_or(RecordError::Secret)?;
+        Ok(Upload { key: ObjectKey::from_bytes(*key), attributes: attributes.to_vec(), row })
+    }
+
+    /// Seals and stores a part's bytes, to be [put](Objects::put_part) then.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing is left behind then.
+    pub async fn write_part(&self, upload: &Upload, bytes: PlainStream) -> Result<Written, WriteError> {
+        writer::write(&self.segments, &upload.key, random()?, false, bytes).await
+    }
+
+    /// Enters a part that was written. `row`'s place is filled in here.
+    ///
+    /// # Errors
+    /// [`WriteError::Meta`].
+    pub async fn put_part(
+        &self,
+        (bucket, path, upload): (&str, &str, &str),
+        number: u16,
+        written: Written,
+        mut row: PartRow,
+    ) -> Result<(), WriteError> {
+        let Written { plain_bytes, body, stored } = written;
+        let Body::Parts(parts) = body else {
+            return Err(WriteError::System("a part is never kept in a record".into()));
+        };
+        let part = parts.into_iter().next().ok_or_else(|| WriteError::System("no part".into()))?;
+        row.bytes = plain_bytes;
+        row.salt = part.salt;
+        row.segments = part.segments.iter().map(|id| id.0).collect();
+        let new = new_segments(&stored.done);
+        let (meta, bucket, path, upload) =
+            (self.meta.clone(), bucket.to_owned(), path.to_owned(), upload.to_owned());
+        let task = tokio::spawn(async move {
+            settle(stored, meta.put_part(&bucket, &path, &upload, number, row, new).await)
+        });
+        task.await.map_err(|error| WriteError::System(error.to_string()))?
+    }
+
+    /// Makes an object of parts that were uploaded.
+    ///
+    /// # Errors
+    /// [`WriteError::Meta`]; the upload goes on then.
+    pub async fn complete_upload(
+        &self,
+        (bucket, path, id): (&str, &str, &str),
+        upload: &Upload,
+        parts: &[(u16, PartRow)],
+        new: NewObject,
+        condition: Condition,
+    ) -> Result<Option<VersionId>, WriteError> {
+        let mut bytes = 0;
+        let mut body = Vec::with_capacity(parts.len());
+        for (number, part) in parts {
+            let shape = StreamShape::new(Sealing::XChaCha20Poly1305, part.bytes);
+            let shape = shape.ok_or(MetaError::InvalidPart(*number))?;
+            debug_assert_eq!(shape.sealed_bytes().div_ceil(MAX_SEGMENT_BYTES), part.segments.len() as u64);
+            bytes += part.bytes;
+            let segments = part.segments.iter().map(|id| SegmentId(*id)).collect();
+            body.push(Part { shape, salt: part.salt, segments });
+        }
+        let shared = body.iter().flat_map(|part| part.segments.iter().copied()).collect();
+        let kept = parts.iter().map(|(number, part)| (*number, part.salt)).collect();
+        let body = Body::Parts(body);
+        let mut version = self.version(bucket, path, upload.key.clone(), body, bytes, new).await?;
+        version.shared_segments = shared;
+        Ok(self.meta.complete_upload(bucket, path, id, kept, condition, version).await?)
+    }
+
+    async fn version(
+        &self,
+        bucket: &str,
+        path: &str,
+        key: ObjectKey,
+        body: Body,
+        bytes: u64,
+        new: NewObject,
+    ) -> Result<NewVersion, WriteError> {
+        let account = self.meta.bucket(bucket).await?.account;
+        let now = runtime::unix_now();
+        let draft = ObjectDraft {
+            sequence: self.next_sequence(now),
+            modified: now,
+            sealing: Sealing::XChaCha20Poly1305,
+            body,
+        };
+        let NewObject { etag, parts, attributes, tags, retention, legal_hold } = new;
+        let secret = ObjectSecret { key, attributes };
+        let record_key = self.record_key(&account, bucket, path)?;
+        let record = draft.sign(&secret, &record_key, &random()?, self.keys.node())?;
+        Ok(NewVersion {
+            modified: now.0,
+            object: ObjectRow { bytes, etag, parts },
+            record,
+            new_segments: Vec::new(),
+            shared_segments: Vec::new(),
+            tags,
+            retention,
+            legal_hold,
+        })
+    }
+
+    fn record_key(&self, account: &str, bucket: &str, path: &str) -> Result<RecordKey, WriteError> {
+        let path: ObjectPath = path.parse()?;
+        Ok(self.keys.bucket(account, bucket).object(&path).1)
+    }
+
+    /// Above all that this process signed, and above those of earlier ones as long as the clock goes on.
+    fn next_sequence(&self, now: UnixSeconds) -> u64 {
+        let least = now.0 << 20;
+        let last = self.sequence.fetch_max(least, Ordering::Relaxed).max(least);
+        self.sequence.fetch_add(1, Ordering::Relaxed).max(last) + 1
+    }
+}
+
+fn new_segments(stored: &[super::StoredSegment]) -> Vec<NewSegment> {
+    stored.iter().map(|stored| NewSegment { id: stored.id, record: stored.record.encode().1 }).collect()
+}
+
+/// What becomes of segments once it is known whether something refers to them.
+fn settle<T>(stored: writer::Stored, done: Result<T, MetaError>) -> Result<T, WriteError> {
+    match &done {
+        Ok(_) => stored.keep(),
+        Err(MetaError::Commit(_) | MetaError::Closed | MetaError::Storage(_)) => stored.leave(),
+        Err(_) => drop(stored),
+    }
+    Ok(done?)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], WriteError> {
+    let mut bytes = [0; N];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(|error| WriteError::System(error.to_string()))?;
+    Ok(bytes)
+}

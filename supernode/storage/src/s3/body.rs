@@ -1,0 +1,180 @@
+//! A request's body as it goes by: counted, hashed, and held against what the client says of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use s3s::{
+    S3Error, S3Result, TrailingHeaders,
+    checksum::ChecksumHasher,
+    crypto::{Checksum as _, Md5},
+    dto::{Checksum, ChecksumAlgorithm, StreamingBlob},
+    s3_error,
+};
+
+use crate::objects::PlainStream;
+
+/// What a client says of a body.
+#[derive(Default)]
+pub(super) struct Claims {
+    pub(super) content_length: Option<i64>,
+    pub(super) content_md5: Option<String>,
+    /// Checksums in headers.
+    pub(super) checksum: Checksum,
+    /// The one that is to be computed, or comes behind the body.
+    pub(super) algorithm: Option<String>,
+    pub(super) trailers: Option<TrailingHeaders>,
+}
+
+/// What a body turned out to be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Digests {
+    pub(super) md5: [u8; 16],
+    pub(super) checksum: Checksum,
+}
+
+/// Filled once the body has ended well.
+#[derive(Clone, Default)]
+pub(super) struct Outcome(Arc<Mutex<Option<Digests>>>);
+
+impl Outcome {
+    pub(super) fn take(&self) -> S3Result<Digests> {
+        let digests = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        digests.ok_or_else(|| s3_error!(IncompleteBody))
+    }
+}
+
+struct Inspection {
+    body: PlainStream,
+    claims: Claims,
+    md5: Md5,
+    hasher: ChecksumHasher,
+    bytes: u64,
+    outcome: Outcome,
+}
+
+/// The body, which ends with an error where a claim does not hold.
+pub(super) fn inspect(body: Option<StreamingBlob>, claims: Claims) -> S3Result<(PlainStream, Outcome)> {
+    let body = body.map_or_else(|| futures::stream::empty().boxed(), |body| body.boxed());
+    inspect_plain(body, claims)
+}
+
+/// The same for bytes that come from within.
+pub(super) fn inspect_plain(body: PlainStream, claims: Claims) -> S3Result<(PlainStream, Outcome)> {
+    let outcome = Outcome::default();
+    let hasher = hasher(&claims)?;
+    let inspection = Inspection { body, claims, md5: Md5::new(), hasher, bytes: 0, outcome: outcome.clone() };
+    let stream = futures::stream::unfold(Some(inspection), |inspection| async move {
+        let mut inspection = inspection?;
+        match inspection.body.next().await {
+            Some(Ok(bytes)) => {
+                inspection.bytes += bytes.len() as u64;
+                inspection.md5.update(&bytes);
+                inspection.hasher.update(&bytes);
+                Some((Ok(bytes), Some(inspection)))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => match inspection.end() {
+                Ok(()) => None,
+                Err(error) => Some((Err::<Bytes, _>(error.into()), None)),
+            },
+        }
+    });
+    Ok((stream.boxed(), outcome))
+}
+
+fn hasher(claims: &Claims) -> S3Result<ChecksumHasher> {
+    let mut hasher = ChecksumHasher::default();
+    let given = &claims.checksum;
+    let wanted = claims.algorithm.as_deref().map(str::to_ascii_uppercase);
+    let wants = |name: &str, given: &Option<String>| given.is_some() || wanted.as_deref() == Some(name);
+    if wants("CRC32", &given.checksum_crc32) {
+        hasher.crc32 = Some(s3s::crypto::Crc32::new());
+    }
+    if wants("CRC32C", &given.checksum_crc32c) {
+        hasher.crc32c = Some(s3s::crypto::Crc32c::new());
+    }
+    if wants("CRC64NVME", &given.checksum_crc64nvme) {
+        hasher.crc64nvme = Some(s3s::crypto::Crc64Nvme::new());
+    }
+    if wants("SHA1", &given.checksum_sha1) {
+        hasher.sha1 = Some(s3s::crypto::Sha1::new());
+    }
+    if wants("SHA256", &given.checksum_sha256) {
+        hasher.sha256 = Some(s3s::crypto::Sha256::new());
+    }
+    let known = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"];
+    if wanted.as_deref().is_some_and(|wanted| !known.contains(&wanted)) {
+        return Err(s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported."));
+    }
+    Ok(hasher)
+}
+
+impl Inspection {
+    fn end(self) -> Result<(), S3Error> {
+        let Self { claims, md5, hasher, bytes, outcome, .. } = self;
+        if claims.content_length.is_some_and(|length| u64::try_from(length) != Ok(bytes)) {
+            return Err(s3_error!(
+                IncompleteBody,
+                "You did not provide the number of bytes specified by the Content-Length HTTP header"
+            ));
+        }
+        let md5: [u8; 16] = md5.finalize();
+        if let Some(said) = &claims.content_md5 {
+            let said = base64(said).filter(|said| said.len() == md5.len());
+            let said =
+                said.ok_or_else(|| s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."))?;
+            if said != md5 {
+                return Err(s3_error!(
+                    BadDigest,
+                    "The Content-MD5 you specified did not match what we received."
+                ));
+            }
+        }
+        let checksum = hasher.finalize();
+        let mut said = claims.checksum;
+        if let Some(trailers) = claims.trailers.and_then(|trailers| trailers.take()) {
+            let trailer = |name: &str| trailers.get(name)?.to_str().ok().map(str::to_owned);
+            for (name, slot) in fields(&mut said) {
+                *slot = slot.take().or_else(|| trailer(&format!("x-amz-checksum-{name}")));
+            }
+        }
+        let mut computed = checksum.clone();
+        for ((name, said), (_, computed)) in fields(&mut said).into_iter().zip(fields(&mut computed)) {
+            if said.is_some() && said != computed {
+                return Err(s3_error!(
+                    BadDigest,
+                    "The {} you specified did not match what we received.",
+                    name.to_uppercase()
+                ));
+            }
+        }
+        *outcome.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Digests { md5, checksum });
+        Ok(())
+    }
+}
+
+/// The checksums by the names that headers have for them.
+pub(super) fn fields(checksum: &mut Checksum) -> [(&'static str, &mut Option<String>); 5] {
+    [
+        ("crc32", &mut checksum.checksum_crc32),
+        ("crc32c", &mut checksum.checksum_crc32c),
+        ("crc64nvme", &mut checksum.checksum_crc64nvme),
+        ("sha1", &mut checksum.checksum_sha1),
+        ("sha256", &mut checksum.checksum_sha256),
+    ]
+}
+
+/// Which algorithm a client names, in a header of its own or as the trailer to come.
+pub(super) fn algorithm(named: Option<&ChecksumAlgorithm>, headers: &http::HeaderMap) -> Option<String> {
+    let trailer = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok());
+    let trailer = trailer.and_then(|name| {
+        name.trim().to_ascii_lowercase().strip_prefix("x-amz-checksum-").map(str::to_uppercase)
+    });
+    trailer.or_else(|| named.map(|named| named.as_str().to_owned()))
+}
+
+/// The bytes of the standard base 64, with its padding.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    multibase::Base::Base64Pad.decode(text.trim()).ok()
+}

@@ -1,0 +1,228 @@
+//! `PutObject`, `DeleteObject`, `DeleteObjects`.
+
+use s3s::{
+    S3Request, S3Response, S3Result,
+    dto::{
+        Checksum, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput,
+        DeletedObject, ETag, ETagCondition, Error, PutObjectInput, PutObjectOutput, ServerSideEncryption,
+    },
+    s3_error,
+};
+
+use super::{
+    Door,
+    attributes::{self, headers},
+    body::{self, Claims},
+    error, locks, version,
+};
+use crate::{meta::Condition, objects::NewObject};
+
+/// What S3 takes in one request.
+pub(super) const MAX_PUT_BYTES: i64 = 5 << 30;
+/// What `DeleteObjects` takes.
+const MAX_DELETES: usize = 1000;
+
+/// The conditions of a write.
+pub(super) fn condition(
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> S3Result<Condition> {
+    match (if_match, if_none_match) {
+        (None, None) => Ok(Condition::Whatever),
+        (None, Some(ETagCondition::Any)) => Ok(Condition::Absent),
+        (Some(ETagCondition::Any), None) => Ok(Condition::Present),
+        (Some(ETagCondition::ETag(etag)), None) => Ok(Condition::Etag(vec![etag.value().to_owned()])),
+        _ => Err(s3_error!(
+            NotImplemented,
+            "A header you provided implies functionality that is not implemented"
+        )),
+    }
+}
+
+/// Objects are always sealed by this node; other ways of sealing are not here.
+pub(super) fn encryption(asked: Option<&ServerSideEncryption>, customer_key: bool) -> S3Result<()> {
+    let known = asked.is_none_or(|asked| asked.as_str() == "AES256");
+    if !known || customer_key {
+        return Err(s3_error!(NotImplemented, "SSE-C and SSE-KMS are not implemented"));
+    }
+    Ok(())
+}
+
+pub(super) fn etag(value: &str) -> ETag {
+    ETag::Strong(value.to_owned())
+}
+
+pub(super) fn length_within(length: Option<i64>) -> S3Result<()> {
+    if length.is_some_and(|length| length > MAX_PUT_BYTES) {
+        return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
+    }
+    Ok(())
+}
+
+impl Door {
+    pub(super) async fn put(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let algorithm = body::algorithm(request.input.checksum_algorithm.as_ref(), &request.headers);
+        let trailers = request.trailing_headers.take();
+        let input = request.input;
+        encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.is_some())?;
+        length_within(input.content_length)?;
+        let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let mut attributes = headers!(input);
+        let tags = attributes::tags(input.tagging.as_deref())?;
+        let bucket = self.objects.meta().bucket(&input.bucket).await.map_err(error::meta)?;
+        let lock = locks::of_write(
+            &bucket,
+            input.object_lock_mode.as_ref(),
+            input.object_lock_retain_until_date.as_ref(),
+            input.object_lock_legal_hold_status.as_ref(),
+        )?;
+        attributes.encode()?;
+        // A condition that fails already shall not cost the client its whole upload; it is asked again with the commit.
+        if condition == Condition::Absent
+            && self.objects.meta().object(&input.bucket, &input.key, None).await.is_ok()
+        {
+            return Err(error::meta(crate::meta::MetaError::Precondition));
+        }
+        let claims = Claims {
+            content_length: input.content_length,
+            content_md5: input.content_md5,
+            checksum: Checksum {
+                checksum_crc32: input.checksum_crc32,
+                checksum_crc32c: input.checksum_crc32c,
+                checksum_crc64nvme: input.checksum_crc64nvme,
+                checksum_sha1: input.checksum_sha1,
+                checksum_sha256: input.checksum_sha256,
+                checksum_type: None,
+            },
+            algorithm,
+            trailers,
+        };
+        let (bytes, outcome) = body::inspect(input.body, claims)?;
+        let written = self.objects.write(bytes).await.map_err(error::write)?;
+        let digests = outcome.take()?;
+        self.meters.received(written.1.plain_bytes);
+        attributes.set_checksum(digests.checksum, "FULL_OBJECT");
+        let new = NewObject {
+            etag: hex::encode(digests.md5),
+            parts: None,
+            attributes: attributes.encode()?,
+            tags,
+            retention: lock.0,
+            legal_hold: lock.1,
+        };
+        let tag = etag(&new.etag);
+        let written = self.objects.put(&input.bucket, &input.key, written, new, condition).await;
+        let version = written.map_err(error::write)?;
+        let Checksum {
+            checksum_crc32,
+            checksum_crc32c,
+            checksum_crc64nvme,
+            checksum_sha1,
+            checksum_sha256,
+            checksum_type,
+        } = attributes.checksum();
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: Some(tag),
+            version_id: shown(version),
+            checksum_crc32,
+            checksum_crc32c,
+            checksum_crc64nvme,
+            checksum_sha1,
+            checksum_sha256,
+            checksum_type,
+            server_side_encryption: input.server_side_encryption,
+            ..Default::default()
+        }))
+    }
+
+    pub(super) async fn delete(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let input = request.input;
+        if input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
+            return Err(s3_error!(NotImplemented, "These conditions are for directory buckets"));
+        }
+        let version = version(input.version_id.as_deref())?;
+        let condition = condition(input.if_match.as_ref(), None)?;
+        let bypass = input.bypass_governance_retention == Some(true);
+        let now = runtime::unix_now().0;
+        let meta = self.objects.meta();
+        let deleted = meta.delete_object(&input.bucket, &input.key, version, condition, bypass, now).await;
+        let deleted = deleted.map_err(error::meta)?;
+        Ok(S3Response::new(DeleteObjectOutput {
+            delete_marker: deleted.marker.then_some(true),
+            version_id: deleted.version.map(|version| version.to_string()),
+            ..Default::default()
+        }))
+    }
+
+    pub(super) async fn delete_many(
+        &self,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let account = match &request.credentials {
+            Some(credentials) => Some(self.keys.account(&credentials.access_key)?),
+            None => None,
+        };
+        let account = account.as_deref();
+        let input = request.input;
+        if input.delete.objects.is_empty() || input.delete.objects.len() > MAX_DELETES {
+            return Err(s3_error!(MalformedXML, "One to 1000 objects can be deleted at a time"));
+        }
+        self.objects.meta().bucket(&input.bucket).await.map_err(error::meta)?;
+        let bypass = input.bypass_governance_retention == Some(true);
+        let quiet = input.delete.quiet == Some(true);
+        let now = runtime::unix_now().0;
+        // Side by side, so that they share their commits; answered in order.
+        let deletions = input.delete.objects.into_iter().map(|object| {
+            let bucket = &input.bucket;
+            async move {
+                let done = async {
+                    self.may(account, "DeleteObject", Some(bucket), Some(&object.key)).await?;
+                    let version = version(object.version_id.as_deref())?;
+                    let etag = object.e_tag.clone().map(ETagCondition::ETag);
+                    let condition = condition(etag.as_ref(), None)?;
+                    let meta = self.objects.meta();
+                    let deleted =
+                        meta.delete_object(bucket, &object.key, version, condition, bypass, now).await;
+                    deleted.map_err(error::meta)
+                };
+                (done.await, object)
+            }
+        });
+        let mut output = DeleteObjectsOutput::default();
+        let (mut gone, mut failed) = (Vec::new(), Vec::new());
+        for (done, object) in futures::future::join_all(deletions).await {
+            match done {
+                Ok(_) if quiet => {}
+                Ok(deleted) => {
+                    let id = deleted.version.map(|version| version.to_string());
+                    gone.push(DeletedObject {
+                        key: Some(object.key),
+                        delete_marker: deleted.marker.then_some(true),
+                        delete_marker_version_id: id.filter(|_| deleted.marker),
+                        version_id: object.version_id,
+                    });
+                }
+                Err(error) => failed.push(Error {
+                    code: Some(error.code().as_str().to_owned()),
+                    key: Some(object.key),
+                    message: error.message().map(str::to_owned),
+                    version_id: object.version_id,
+                }),
+            }
+        }
+        output.deleted = Some(gone);
+        output.errors = Some(failed);
+        Ok(S3Response::new(output))
+    }
+}
+
+/// A version's name where the bucket keeps versions.
+pub(super) fn shown(version: Option<crate::meta::VersionId>) -> Option<String> {
+    version.map(|version| version.to_string())
+}

@@ -1,0 +1,105 @@
+//! The service as a node runs it: opened, served, kept up, closed.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use shared::identity::Keypair;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Meters,
+    meta::Meta,
+    objects::{Keys, LocalSegments, Objects},
+    s3::{AccessKeys, S3Server},
+    store::{Blobs, DiskBlobs},
+};
+
+/// How often the meters are told how full the store is.
+const USAGE_EVERY: Duration = Duration::from_secs(5);
+/// How often a few blobs are read and hashed.
+const SCRUB_EVERY: Duration = Duration::from_secs(60);
+/// So many at a time: at most 64 MiB each, and seldom that.
+const SCRUB_BLOBS: usize = 16;
+
+/// Storage on this node, listening and not answering yet.
+pub struct Storage {
+    blobs: Arc<dyn Blobs>,
+    objects: Objects,
+    server: S3Server,
+    meters: Meters,
+    upload_age: Duration,
+}
+
+impl Storage {
+    /// Opens what is in the data directory and binds the door.
+    ///
+    /// # Errors
+    /// Says what cannot be opened or bound.
+    pub async fn open(
+        config: &Config,
+        data_dir: &Path,
+        node: &Keypair,
+        meters: Meters,
+    ) -> anyhow::Result<Self> {
+        let directory = data_dir.join("storage");
+        let quota = config.quota_mib.saturating_mul(1 << 20);
+        let (store, meta) = tokio::task::spawn_blocking(move || {
+            let store = DiskBlobs::open(&directory, quota).context("the blob store cannot be opened")?;
+            let meta = Meta::open(&directory.join("meta.redb")).context("the metadata cannot be opened")?;
+            anyhow::Ok((store, meta))
+        })
+        .await??;
+        let blobs: Arc<dyn Blobs> = Arc::new(store);
+        let segments = Arc::new(LocalSegments::new(Arc::clone(&blobs)));
+        let objects = Objects::new(meta, segments, Keys::new(node));
+        objects.recover().await.context("what the last run left unfinished cannot be settled")?;
+        let keys = AccessKeys::open(data_dir, node)?;
+        meters.usage(blobs.usage());
+        let server = S3Server::bind(config, objects.clone(), keys, meters.clone()).await?;
+        let upload_age = Duration::from_secs(config.upload_days.saturating_mul(86_400));
+        Ok(Self { blobs, objects, server, meters, upload_age })
+    }
+
+    /// Where the S3 door listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The store, for whoever else keeps blobs on this node.
+    #[must_use]
+    pub fn blobs(&self) -> Arc<dyn Blobs> {
+        Arc::clone(&self.blobs)
+    }
+
+    /// Answers until `shutdown`, and closes.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let tasks = TaskTracker::new();
+        tasks.spawn(self.objects.clone().upkeep(self.upload_age, shutdown.clone()));
+        tasks.spawn(show_usage(Arc::clone(&self.blobs), self.meters.clone(), shutdown.clone()));
+        tasks.spawn(scrub(Arc::clone(&self.blobs), shutdown.clone()));
+        self.server.run(shutdown).await;
+        tasks.close();
+        tasks.wait().await;
+        if let Err(error) = self.objects.sweep().await {
+            tracing::warn!(%error, "what was deleted is let go at the next start");
+        }
+        self.blobs.shutdown().await;
+    }
+}
+
+async fn show_usage(blobs: Arc<dyn Blobs>, meters: Meters, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(USAGE_EVERY)).await.is_some() {
+        meters.usage(blobs.usage());
+    }
+}
+
+async fn scrub(blobs: Arc<dyn Blobs>, shutdown: CancellationToken) {
+    let mut after = None;
+    while shutdown.run_until_cancelled(tokio::time::sleep(SCRUB_EVERY)).await.is_some() {
+        match blobs.scrub(after, SCRUB_BLOBS).await {
+            Ok(report) => after = report.next,
+            Err(error) => tracing::warn!(%error, "blobs could not be scrubbed"),
+        }
+    }
+}

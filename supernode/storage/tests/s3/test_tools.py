@@ -1,0 +1,101 @@
+"""Tools as people have them, unmodified: awscli always; rclone and s3cmd where they are installed."""
+
+import filecmp
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+
+SIZES = [0, 1, 4096, 70_000, 1_000_000, 9 << 20]
+
+
+def _tree(w, name):
+    """Files of every kind, some 20 MB of them."""
+    chance = random.Random(3)
+    root = pathlib.Path(w.node.directory.name, name)
+    for number in range(40):
+        folder = root / chance.choice(["", "a", "a/b", "mit Leerzeichen", "ümlaut"])
+        folder.mkdir(parents=True, exist_ok=True)
+        size = SIZES[number % len(SIZES)] if number < 12 else chance.randrange(20_000)
+        (folder / chance.choice(["f{}", "ü{}", "with space {}", "{}.tar.gz"]).format(number)).write_bytes(os.urandom(size))
+    return root
+
+
+def _same(one, other):
+    compared = filecmp.dircmp(one, other)
+
+    def look(compared):
+        assert not compared.left_only and not compared.right_only, (compared.left_only, compared.right_only)
+        _, wrong, failed = filecmp.cmpfiles(compared.left, compared.right, compared.common_files, shallow=False)
+        assert not wrong and not failed, (wrong, failed)
+        for below in compared.subdirs.values():
+            look(below)
+
+    look(compared)
+
+
+def _environment(w):
+    # Whatever the machine says of certificates is about other servers than this.
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("CA_BUNDLE")}
+    return dict(
+        environment, AWS_ACCESS_KEY_ID=w.key["access_key_id"], AWS_SECRET_ACCESS_KEY=w.key["secret_access_key"],
+        AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true", AWS_MAX_ATTEMPTS="1",
+    )
+
+
+def _run(w, *command):
+    done = subprocess.run(command, env=_environment(w), capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, (command, done.stdout[-500:], done.stderr[-500:])
+    return done.stdout
+
+
+def case_awscli_round_trips_a_tree(w):
+    b = w.bucket()
+    root = _tree(w, "aws-from")
+    aws = [str(pathlib.Path(sys.executable).with_name("aws")), "--endpoint-url", w.node.url, "s3"]
+    _run(w, *aws, "sync", str(root), f"s3://{b}/tree", "--only-show-errors")
+    back = pathlib.Path(w.node.directory.name, "aws-back")
+    _run(w, *aws, "sync", f"s3://{b}/tree", str(back), "--only-show-errors")
+    _same(root, back)
+    _run(w, *aws, "rm", f"s3://{b}/tree", "--recursive", "--only-show-errors")
+    _run(w, *aws, "rb", f"s3://{b}")
+
+
+def case_rclone_round_trips_a_tree_and_checks_it(w):
+    if not shutil.which("rclone"):
+        print("     rclone is not installed, and was not tried")
+        return
+    b = w.bucket()
+    root = _tree(w, "rclone-from")
+    config = pathlib.Path(w.node.directory.name, "rclone.conf")
+    config.write_text(
+        f"[us]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = {w.node.url}\nregion = us-east-1\n"
+    )
+    rclone = ["rclone", "--config", str(config), "--retries", "1"]
+    _run(w, *rclone, "copy", str(root), f"us:{b}/tree")
+    _run(w, *rclone, "check", str(root), f"us:{b}/tree")
+    _run(w, *rclone, "check", "--download", str(root), f"us:{b}/tree")
+    back = pathlib.Path(w.node.directory.name, "rclone-back")
+    _run(w, *rclone, "copy", f"us:{b}/tree", str(back))
+    _same(root, back)
+    _run(w, *rclone, "purge", f"us:{b}")
+
+
+def case_s3cmd_round_trips_a_tree(w):
+    if not shutil.which("s3cmd"):
+        print("     s3cmd is not installed, and was not tried")
+        return
+    b = w.bucket()
+    root = _tree(w, "s3cmd-from")
+    host = w.node.url.removeprefix("http://")
+    s3cmd = [
+        "s3cmd", "--no-ssl", f"--host={host}", f"--host-bucket={host}", "--quiet", "--config=/dev/null",
+        f"--access_key={w.key['access_key_id']}", f"--secret_key={w.key['secret_access_key']}",
+    ]
+    _run(w, *s3cmd, "sync", f"{root}/", f"s3://{b}/tree/")
+    back = pathlib.Path(w.node.directory.name, "s3cmd-back")
+    back.mkdir()
+    _run(w, *s3cmd, "sync", f"s3://{b}/tree/", f"{back}/")
+    _same(root, back)

@@ -1,0 +1,72 @@
+//! The S3 door by the clients that people have: boto3 and awscli from PyPI, rclone and s3cmd where they are installed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use super::count::Count;
+use crate::process::{answer, cargo, command, follow, run};
+use crate::steps::{Outcome, step};
+use crate::tools::how_to_get;
+use crate::workspace::root;
+
+/// The cases, in Python.
+pub(super) const DIRECTORY: &str = "supernode/storage/tests/s3";
+/// Where the clients live.
+const CLIENTS: &str = "target/tools/s3-clients";
+
+pub(super) fn run_suite() -> Result<Count> {
+    let python = clients()?;
+    run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+    let program = target().join("debug/blackhole");
+    let script = root().join(DIRECTORY).join("run.py");
+    let mut test = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
+    test.env("BLACKHOLE", program);
+    let mut count = Count::default();
+    let ended_well = follow(&mut test, |line| count.read_check_line(line))?;
+    Ok(count.judged(ended_well))
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A Python with the clients in it, of the versions that are written down beside the cases.
+fn clients() -> Result<PathBuf> {
+    let directory = root().join(CLIENTS);
+    let python = directory.join("bin/python");
+    let wanted = std::fs::read_to_string(root().join(DIRECTORY).join("requirements.txt"))
+        .context("reading requirements.txt")?;
+    // Written last, so that an interrupted installation does not look finished.
+    let installed = directory.join("installed.txt");
+    step("S3 clients", || {
+        if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
+            return Ok(Outcome::Already("installed".into()));
+        }
+        if answer("python3", &["-c", "import venv, ensurepip"]).is_none() {
+            python_venv()?;
+        }
+        let shown = directory.to_string_lossy();
+        run(&mut command("python3", &["-m", "venv", "--clear", &shown]))?;
+        let requirements = format!("{DIRECTORY}/requirements.txt");
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", &requirements];
+        run(&mut command(&python.to_string_lossy(), &pip))?;
+        std::fs::write(&installed, &wanted)?;
+        Ok(Outcome::Done("boto3 and awscli installed into target/tools".into()))
+    })?;
+    Ok(python)
+}
+
+/// Python's own way of making environments, which Debian packs apart from Python.
+fn python_venv() -> Result<()> {
+    let root_user = answer("id", &["-u"]).as_deref() == Some("0");
+    anyhow::ensure!(
+        root_user && answer("apt-get", &["--version"]).is_some(),
+        "python3 with venv is missing: {}",
+        how_to_get("python3")
+    );
+    run(&mut command("apt-get", &["update", "-q"]))?;
+    let mut install =
+        command("apt-get", &["install", "-qy", "--no-install-recommends", "python3", "python3-venv"]);
+    run(install.env("DEBIAN_FRONTEND", "noninteractive"))
+}
