@@ -24,6 +24,12 @@ use shared::{
     coordination::{Advert, AdvertRegistry, RegistryLimits},
     identity::{Context, Delegation, Keypair, PublicKey},
     storage::{
+        erasure::MAX_SEGMENT_BYTES,
+        holders::{
+            Directory, FailedAudit, HolderAdvert, HolderVerdict, Lease, MAX_EVIDENCE_BYTES, MAX_LEASE_BYTES,
+            MAX_SOFTWARE_BYTES,
+        },
+        messages::{Ask, MAX_HAND_OUT_BYTES, MAX_PAYLOAD_BYTES, Said, ShardAnswer, ShardRequest},
         proof::{self, Challenge, Fault, MAX_ANSWER_BYTES, check_answer},
         record::{Body, MAX_PARTS, ObjectRecord, ObjectSecret, RecordError, SegmentRecord},
         seal::{MAX_OBJECT_PATH_BYTES, MAX_STREAM_BYTES, ObjectKey, PathKey},
@@ -60,6 +66,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("storage_path", storage_path),
     ("storage_proof", storage_proof),
     ("websocket", websocket::websocket),
+    ("storage_holder", storage_holder),
+    ("storage_lease", storage_lease),
+    ("storage_evidence", storage_evidence),
+    ("storage_shards", storage_shards),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -296,5 +306,63 @@ fn storage_proof(data: &[u8]) {
         Err(fault) => assert!(
             fault != Fault::Signature && (fault == Fault::Malformed || signed.len() <= MAX_ANSWER_BYTES)
         ),
+    }
+}
+
+/// An advert as it came, and one that its node signed whatever it says.
+fn storage_holder(data: &[u8]) {
+    let mut directory = Directory::default();
+    let verdict = directory.handle_advert(NOW, data);
+    assert_eq!(directory.current(NOW).count(), usize::from(matches!(verdict, HolderVerdict::Fresh(_))));
+    let signature = key().sign(Context::HolderAdvert, data).to_vec();
+    let signed = wire::storage::SignedHolderAdvert { advert: data.to_vec(), signature }.encode_to_vec();
+    let Ok(advert) = HolderAdvert::open(&signed) else { return };
+    assert_eq!(advert.node, key().public(), "only its node can have signed it");
+    assert!(advert.software.len() <= MAX_SOFTWARE_BYTES && advert.addresses.len() <= 8);
+    assert_eq!(HolderAdvert::open(&advert.clone().sign(&key())), Ok(advert), "reading and writing agree");
+}
+
+fn storage_lease(data: &[u8]) {
+    let _ = Lease::open(data);
+    let signature = key().sign(Context::Lease, data).to_vec();
+    let holder = key().public().to_bytes().to_vec();
+    let signed = wire::storage::SignedLease { lease: data.to_vec(), holder, signature }.encode_to_vec();
+    let Ok(lease) = Lease::open(&signed) else { return };
+    assert!(
+        lease.bytes <= MAX_SEGMENT_BYTES && lease.issued < lease.until && signed.len() <= MAX_LEASE_BYTES
+    );
+    assert_eq!(Lease::open(&lease.sign(&key())), Ok(lease), "reading and writing agree");
+}
+
+fn storage_evidence(data: &[u8]) {
+    let _ = FailedAudit::open(data);
+    let signature = key().sign(Context::FailedAudit, data).to_vec();
+    let auditor = key().public().to_bytes().to_vec();
+    let signed =
+        wire::storage::SignedFailedAudit { audit: data.to_vec(), auditor, signature }.encode_to_vec();
+    let Ok(audit) = FailedAudit::open(&signed) else { return };
+    assert!(signed.len() <= MAX_EVIDENCE_BYTES && audit.auditor == key().public());
+    assert_eq!(FailedAudit::open(&audit.sign(&key())), Ok(audit), "reading and writing agree");
+}
+
+/// Both frames of a stream.
+fn storage_shards(data: &[u8]) {
+    if let Ok(request) = ShardRequest::read(data) {
+        match &request.ask {
+            Ask::Store { bytes, .. } => assert!((1..=MAX_SEGMENT_BYTES).contains(bytes)),
+            Ask::HandOut { range, .. } => {
+                assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES);
+            }
+            Ask::Drop { .. } | Ask::Challenge { .. } | Ask::Evidence(_) => {}
+        }
+        if let Some(again) = request.encode() {
+            assert_eq!(ShardRequest::read(&again), Ok(request), "reading and writing agree");
+        }
+    }
+    if let Ok(answer) = ShardAnswer::read(data) {
+        if let Said::Payload { payload_bytes, .. } = answer.said {
+            assert!(payload_bytes <= MAX_PAYLOAD_BYTES);
+        }
+        assert_eq!(ShardAnswer::read(&answer.encode()), Ok(answer), "reading and writing agree");
     }
 }

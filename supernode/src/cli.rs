@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_keys, wire_up};
+use crate::{config, key, publish, storage_command, storage_keys, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -24,7 +24,7 @@ enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// What a node's storage needs.
+    /// Objects kept with strangers, and what a node's storage needs.
     #[command(subcommand)]
     Storage(StorageCommand),
 }
@@ -34,6 +34,8 @@ enum StorageCommand {
     /// Access keys for the S3 door.
     #[command(subcommand)]
     Key(AccessKeyCommand),
+    #[command(flatten)]
+    Objects(storage_command::What),
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +96,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             let config: config::Config = runtime::load(&arguments.config)?;
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
+        Command::Storage(StorageCommand::Objects(what)) => storage_command::run(&what),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),

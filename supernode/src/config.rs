@@ -18,7 +18,7 @@ pub(crate) struct Config {
     /// Content delivery.
     #[serde(default)]
     pub(crate) cdn: cdn::Config,
-    /// Storage and its S3 door; a node without this section has neither.
+    /// Storage: the S3 door, shards of others, and objects at others. A node without this section has none of it.
     pub(crate) storage: Option<storage::Config>,
 }
 

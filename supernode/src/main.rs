@@ -5,7 +5,9 @@ mod config;
 mod key;
 mod publish;
 mod script_tag;
+mod storage_command;
 mod storage_keys;
+mod strangers;
 mod wire_up;
 
 use std::process::ExitCode;

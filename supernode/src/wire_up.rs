@@ -17,11 +17,11 @@ use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
-use shared::{cdn::bulk::PROTOCOL, identity::PublicKey};
+use shared::{cdn::bulk::PROTOCOL, identity::PublicKey, storage::messages};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::{config::Config, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
@@ -48,12 +48,23 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
-    let (network, swarm) = match config.network {
+    let (network, swarm, storing) = match config.network {
         Some(mut network) => {
             network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
-            let services = vec![PROTOCOL.parse().context("the service's own name")?];
+            let mut services = vec![PROTOCOL.parse().context("the service's own name")?];
+            // Owners ask and are asked nothing: who only owns does not offer the service.
+            if config.storage.as_ref().is_some_and(|storage| storage.hold.is_some()) {
+                services.push(messages::PROTOCOL.parse().context("the service's own name")?);
+            }
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
+            let (links, shards) = strangers::route(links, network.links());
+            let storing = match &config.storage {
+                Some(storage) => {
+                    strangers::join(storage, data_dir.path(), &key, &network, shards, &shutdown).await?
+                }
+                None => Vec::new(),
+            };
             let parts = SwarmParts {
                 cdn: cdn.clone(),
                 key: key.clone(),
@@ -64,18 +75,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 addresses: own_addresses(Arc::downgrade(&network)),
             };
             let swarm = swarm::join(parts, shutdown.clone());
-            (Some(network), Some(swarm))
+            (Some(network), Some(swarm), storing)
         }
-        None => (None, None),
+        None => (None, None, Vec::new()),
     };
 
     // Storage.
     let storage = match &config.storage {
-        Some(config) => {
+        Some(config) if config.opens_door() => {
             let meters = storage::Meters::register(&mut registry);
             Some(Storage::open(config, data_dir.path(), &key, meters).await?)
         }
-        None => None,
+        Some(_) | None => None,
     };
     let s3 = storage.as_ref().map(Storage::url);
 
@@ -94,6 +105,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
+    for part in storing {
+        part.await.context("storage over strangers ended in a panic")?;
+    }
     if let Some(stored) = stored {
         stored.await.context("storage ended in a panic")?;
     }
@@ -146,7 +160,7 @@ impl gateway::Node for Node {
 }
 
 /// Lets the core connect: to the first of a peer's addresses that answers.
-fn dial(network: Weak<Network>) -> swarm::Dial {
+pub(crate) fn dial(network: Weak<Network>) -> swarm::Dial {
     Box::new(move |peer, addresses| {
         let network = network.clone();
         Box::pin(async move {
@@ -163,7 +177,7 @@ fn dial(network: Weak<Network>) -> swarm::Dial {
     })
 }
 
-fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
+pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
     Box::new(move || {
         let addresses =
             network.upgrade().map(|network| [network.external_addrs(), network.listen_addrs()].concat());

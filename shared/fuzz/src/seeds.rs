@@ -26,7 +26,10 @@ use shared::{
     identity::{Account, AccountKey, Binding, Delegation, Did, Keypair, Revocation},
     storage::{
         erasure::{Profile, SegmentShape},
-        proof::{Challenge, answer},
+        holders::{FailedAudit, HolderAdvert, Lease, vouch},
+        messages::{Ask, Said, ShardAnswer, ShardRequest},
+        placement::{HolderKind, Network},
+        proof::{Challenge, Fault, Transcript, Verdict, answer},
         record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
         seal::{ObjectKey, PathKey, Sealing, StreamShape},
     },
@@ -112,6 +115,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(swarm(&publisher, &delegate));
     seeds.extend(storage(&publisher));
     seeds.extend(money(&publisher));
+    seeds.extend(holders(&publisher, &delegate));
     seeds
 }
 
@@ -271,6 +275,7 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     let bodies = [
         (Sealing::XChaCha20Poly1305, Body::Inline(vec![5; 40])),
         (Sealing::Plain, Body::Inline(Vec::new())),
+        (Sealing::Aes256Gcm, Body::Inline(vec![5; 40])),
         (Sealing::XChaCha20Poly1305, Body::Parts(vec![part(1), part(2)])),
     ];
     for (sealing, body) in bodies {
@@ -288,6 +293,81 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         let signed = answer(&challenge, &tree, &groups, writer);
         let contents = storage_wire::SignedProofAnswer::decode(signed.as_slice()).expect("just made").answer;
         seeds.extend([("storage_proof", signed), ("storage_proof", contents)]);
+    }
+    seeds
+}
+
+/// A lawful example of what owners and holders say to each other.
+fn holders(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for (operator, network) in [(ours, Network::V4([192, 0, 2])), (theirs, Network::V6([1; 8]))] {
+        let advert = HolderAdvert {
+            node: ours.public(),
+            operator: operator.public(),
+            operator_signature: vouch(operator, &ours.public()),
+            sequence: 1,
+            issued: NOW,
+            expires: NOW.plus(600),
+            free_bytes: 1 << 40,
+            price: 3,
+            network,
+            region: 150,
+            autonomous_system: 64_500,
+            kind: HolderKind::Supernode,
+            software: "blackhole/0.1.0".to_owned(),
+            claimed_audits: 7,
+            addresses: vec![vec![4, 127, 0, 0, 1, 6, 0x1f, 0x90]],
+        }
+        .sign(ours);
+        let contents = storage_wire::SignedHolderAdvert::decode(advert.as_slice()).expect("just made").advert;
+        seeds.extend([("storage_holder", advert), ("storage_holder", contents)]);
+    }
+    let root = BlobRoot([3; 32]);
+    let (owner, until) = (theirs.public(), NOW.plus(86_400));
+    let lease = Lease { root, bytes: 70_000, owner, holder: ours.public(), issued: NOW, until }.sign(ours);
+    let contents = storage_wire::SignedLease::decode(lease.as_slice()).expect("just made").lease;
+    seeds.extend([("storage_lease", lease.clone()), ("storage_lease", contents)]);
+
+    let tree = HashTree::of(&[7; 20_000]).expect("a shard is small");
+    let challenge = Challenge { root: tree.root(), beacon: [4; 32], holder: ours.public() };
+    let other = vec![8; 20_000];
+    let other_tree = HashTree::of(&other).expect("a shard is small");
+    let lost = answer(&challenge, &tree, &[].into(), ours);
+    let wrong = answer(&challenge, &other_tree, &(0..).zip(other.chunks(16384)).collect(), ours);
+    let mut evidence = Vec::new();
+    for (verdict, answer) in [
+        (Verdict::Silent, None),
+        (Verdict::Lost, Some(lost.clone())),
+        (Verdict::Wrong(Fault::Proof), Some(wrong)),
+    ] {
+        let transcript = Transcript { challenge: challenge.clone(), verdict, answer };
+        let signed = FailedAudit { auditor: theirs.public(), transcript, observed: NOW }.sign(theirs);
+        let contents = storage_wire::SignedFailedAudit::decode(signed.as_slice()).expect("just made").audit;
+        seeds.extend([("storage_evidence", signed.clone()), ("storage_evidence", contents)]);
+        evidence = signed;
+    }
+
+    let asks = [
+        Ask::Store { root, bytes: 70_000, lease_until: until },
+        Ask::HandOut { root, range: 65_536..70_000 },
+        Ask::Drop { root },
+        Ask::Challenge { root, beacon: [4; 32], within: core::time::Duration::from_secs(2) },
+    ];
+    for ask in asks {
+        let request = ShardRequest { request: RequestId(4), ask };
+        seeds.push(("storage_shards", request.encode().expect("no evidence")));
+    }
+    let carried = ShardRequest::encode_evidence(RequestId(4), &evidence).expect("lawful evidence");
+    seeds.push(("storage_shards", carried));
+    let said = [
+        Said::Lease(lease),
+        Said::Payload { shard_bytes: 70_000, payload_bytes: 70_100 },
+        Said::Done,
+        Said::Proof(lost),
+        Said::Refused { refusal: Refusal::Busy, retry_after: core::time::Duration::from_millis(500) },
+    ];
+    for said in said {
+        seeds.push(("storage_shards", ShardAnswer { request: RequestId(4), said }.encode()));
     }
     seeds
 }

@@ -5,8 +5,9 @@
 //! order or not at all, while [`invariants`] watch. [`scenarios`] say who is there and what goes wrong; a
 //! [`report`] says how it went. One seed replays a run to the last message.
 //!
-//! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines; [`economy`] plays payers and
-//! payees that crash and lie.
+//! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines; [`objects`] what one
+//! owner stores and reads there, byte for byte, among holders that are slow, die or lie; [`economy`] payers and payees
+//! that crash and lie.
 //!
 //! Goals: find the bugs of swarm, scheduling and accounting logic; measure offload and completion against what
 //! the lines permit, for more peers than a machine has tabs. Non-goals: the speed of hashing, wasm or sockets, which
@@ -25,6 +26,7 @@ pub mod liar;
 pub mod machine;
 pub mod net;
 pub mod node;
+pub mod objects;
 pub mod peer_machine;
 pub mod report;
 pub mod scenarios;

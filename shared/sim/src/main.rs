@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use sim::{
-    economy,
+    economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Outcome, Plan},
@@ -14,13 +14,14 @@ use sim::{
 /// Runs the network in virtual time. One seed replays a run.
 #[derive(Debug, Parser)]
 struct Options {
-    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month or economy.
+    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month, storage_object or economy.
     #[arg(long, value_parser = scenario)]
     scenario: Chosen,
     /// The number that everything follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tabs, segments of storage_month, or Sybils of economy; the scenario's own number if not given.
+    /// Tabs, segments of storage_month, objects of storage_object, or Sybils of economy; the scenario's own number if
+    /// not given.
     #[arg(long)]
     peers: Option<u32>,
     /// Bytes of the object; the scenario's own if not given.
@@ -41,10 +42,12 @@ struct Options {
 enum Chosen {
     Cdn(Scenario),
     StorageMonth,
+    StorageObject,
     Economy,
 }
 
 const STORAGE_MONTH: &str = "storage_month";
+const STORAGE_OBJECT: &str = "storage_object";
 const ECONOMY: &str = "economy";
 /// Tabs of one attacker.
 const SYBILS: u32 = 10_000;
@@ -53,12 +56,17 @@ fn scenario(name: &str) -> Result<Chosen, String> {
     if name == STORAGE_MONTH {
         return Ok(Chosen::StorageMonth);
     }
+    if name == STORAGE_OBJECT {
+        return Ok(Chosen::StorageObject);
+    }
     if name == ECONOMY {
         return Ok(Chosen::Economy);
     }
     let known = Scenario::ALL.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario);
-    let names =
-        || format!("known are {:?}, {STORAGE_MONTH} and {ECONOMY}", Scenario::ALL.map(|(name, _)| name));
+    let names = || {
+        let cdn = Scenario::ALL.map(|(name, _)| name);
+        format!("known are {cdn:?}, {STORAGE_MONTH}, {STORAGE_OBJECT} and {ECONOMY}")
+    };
     known.map(Chosen::Cdn).ok_or_else(names)
 }
 
@@ -71,15 +79,31 @@ fn storage_month(options: &Options) -> ExitCode {
         "{{\"segments\":{segments},\"lost\":{lost},\"rebuilds\":{rebuilds},\"fewest_shards\":{fewest},\
          \"sent_per_byte\":{sent:.3},\"formula\":{formula:.3}}}"
     );
+    judge(violations, STORAGE_MONTH, options.seed, segments)
+}
+
+/// A week of objects on strangers; the same figures for the same seed.
+fn storage_object(options: &Options) -> ExitCode {
+    let number = options.peers.unwrap_or(objects::Plan::FULL.objects);
+    let outcome = objects::run(objects::Plan { objects: number, ..objects::Plan::FULL }, options.seed);
+    let objects::Outcome { acknowledged, failed, reads, audits, rebuilt, liars, named, fewest, violations } =
+        &outcome;
+    println!(
+        "{{\"acknowledged\":{acknowledged},\"failed\":{failed},\"reads\":{reads},\"audits\":{audits},\
+         \"rebuilt\":{rebuilt},\"liars\":{liars},\"named\":{named},\"fewest_shards\":{fewest}}}"
+    );
+    judge(violations, STORAGE_OBJECT, options.seed, number)
+}
+
+fn judge(violations: &[String], scenario: &str, seed: u64, peers: u32) -> ExitCode {
     for violation in violations {
         eprintln!("{violation}");
     }
-    if !violations.is_empty() {
-        let seed = options.seed;
-        eprintln!("replay: cargo run -p sim -- --scenario {STORAGE_MONTH} --seed {seed} --peers {segments}");
-        return ExitCode::FAILURE;
+    if violations.is_empty() {
+        return ExitCode::SUCCESS;
     }
-    ExitCode::SUCCESS
+    eprintln!("replay: cargo run -p sim -- --scenario {scenario} --seed {seed} --peers {peers}");
+    ExitCode::FAILURE
 }
 
 /// Payers and payees that crash and lie, and Sybils; the same figures for the same seed.
@@ -108,15 +132,7 @@ fn play_economy(options: &Options) -> ExitCode {
         sybils.paid_out,
     );
     violations.extend(sybils.violations);
-    for violation in &violations {
-        eprintln!("{violation}");
-    }
-    if violations.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    let seed = options.seed;
-    eprintln!("replay: cargo run -p sim -- --scenario {ECONOMY} --seed {seed} --peers {tabs}");
-    ExitCode::FAILURE
+    judge(&violations, ECONOMY, options.seed, tabs)
 }
 
 fn thousandths(count: u128) -> String {
@@ -129,6 +145,7 @@ fn main() -> ExitCode {
         Chosen::Cdn(scenario) => scenario,
         Chosen::StorageMonth => return storage_month(&options),
         Chosen::Economy => return play_economy(&options),
+        Chosen::StorageObject => return storage_object(&options),
     };
     let full = scenario.full();
     let scale = Scale {

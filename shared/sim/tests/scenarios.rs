@@ -2,7 +2,7 @@
 
 use shared::storage::erasure::Profile;
 use sim::{
-    economy,
+    economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Plan},
@@ -113,4 +113,16 @@ fn sybils_earn_what_honest_visits_from_their_networks_would() {
     let outcome = economy::sybils(2000, 40, 1);
     assert_eq!(outcome.violations, Vec::<String>::new());
     assert!(outcome.earned <= outcome.honest_bound && !outcome.honest.is_zero(), "{outcome:?}");
+}
+
+#[test]
+fn objects_survive_the_slow_the_dying_and_the_lying_who_are_named() {
+    let plan = objects::Plan { objects: 12, bytes: 100_000, days: 4, ..objects::Plan::FULL };
+    for seed in 1..5 {
+        let outcome = objects::run(plan, seed);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+        assert_eq!((outcome.acknowledged, outcome.failed), (12, 0), "seed {seed}: {outcome:?}");
+        assert!(outcome.reads >= 40 && outcome.named > 0 && outcome.rebuilt > 0, "seed {seed}: {outcome:?}");
+        assert_eq!(outcome, objects::run(plan, seed), "one seed replays a run");
+    }
 }

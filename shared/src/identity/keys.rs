@@ -42,6 +42,14 @@ pub enum Context {
     /// Who operates a node, as `StakeRegistry` records it.
     #[cfg(feature = "economy")]
     StakeBinding,
+    /// What a holder of shards offers.
+    HolderAdvert,
+    /// An operator's word that a holder is its own.
+    HolderOperator,
+    /// A holder's promise to keep a shard.
+    Lease,
+    /// An auditor's account of an audit that failed.
+    FailedAudit,
 }
 
 impl Context {
@@ -62,6 +70,10 @@ impl Context {
             Self::Revocation => b"blackhole/identity/revocation/1",
             #[cfg(feature = "economy")]
             Self::StakeBinding => b"blackhole/stake/binding/1",
+            Self::HolderAdvert => b"blackhole/storage/holder/1",
+            Self::HolderOperator => b"blackhole/storage/operator/1",
+            Self::Lease => b"blackhole/storage/lease/1",
+            Self::FailedAudit => b"blackhole/storage/evidence/1",
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! An object's bytes are sealed in frames by STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: *Online Authenticated-
 //! Encryption and its Nonce-Reuse Misuse-Resistance*, CRYPTO 2015, section 7) over XChaCha20-Poly1305
-//! (draft-irtf-cfrg-xchacha-03):
+//! (draft-irtf-cfrg-xchacha-03) or AES-256-GCM (NIST SP 800-38D):
 //!
 //! ```text
-//! nonce of frame i = 19 zero bytes ‖ i as u32, big-endian ‖ 1 for the last frame, else 0
+//! nonce of frame i = 19 zero bytes (7 of GCM) ‖ i as u32, big-endian ‖ 1 for the last frame, else 0
 //! ```
 //!
 //! A frame that was moved, taken from another object, or made the last by cutting off what follows has another

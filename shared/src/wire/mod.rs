@@ -2,12 +2,14 @@
 //!
 //! The specification is `shared/proto/*.proto`; `cargo xtask codegen` writes `generated/` from it.
 
+mod fields;
 mod framing;
 // Where nothing is stored or paid, nobody speaks of it.
 #[cfg_attr(not(all(feature = "economy", feature = "storage")), allow(dead_code))]
 mod generated;
 mod refusal;
 
+pub use fields::occurrences;
 pub use framing::{FrameError, FrameReader, MAX_FRAME_BYTES, split_frame, write_frame};
 pub use refusal::Refusal;
 

@@ -16,6 +16,7 @@ pub mod objects;
 pub mod s3;
 mod service;
 pub mod store;
+pub mod strangers;
 
 pub use config::Config;
 pub use meters::Meters;

@@ -12,5 +12,6 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod strangers;
 mod tls;
 mod uploads;

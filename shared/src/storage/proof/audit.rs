@@ -75,6 +75,12 @@ impl Transcript {
         let checked = self.answer.as_ref().map(|answer| check_answer(&self.challenge, answer));
         matches!(checked, Some(Err(fault)) if fault.convicts())
     }
+
+    /// Whether the holder itself says that it lost the shard.
+    pub fn admits(&self) -> bool {
+        let checked = self.answer.as_ref().map(|answer| check_answer(&self.challenge, answer));
+        checked == Some(Ok(Answer::Lost))
+    }
 }
 
 impl Audit {
@@ -99,6 +105,11 @@ impl Audit {
     /// The verdict, once there is one.
     pub const fn verdict(&self) -> Option<Verdict> {
         self.verdict
+    }
+
+    /// When the next step is due, while it runs.
+    pub const fn deadline(&self) -> Option<Instant> {
+        if self.verdict.is_none() { self.deadline } else { None }
     }
 
     /// How many messages came that said nothing about the holder.

@@ -46,6 +46,20 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// For the owner's own disk: verdicts by kind, the points of both sums, and whether it was dismissed.
+    pub fn to_counts(&self) -> [u64; 8] {
+        let Self { passed, late, lost, silent, wrong, absence, lateness, dismissed } = *self;
+        [passed, late, lost, silent, wrong, absence.into(), lateness.into(), dismissed.into()]
+    }
+
+    /// What [`Standing::to_counts`] gave.
+    pub fn from_counts(counts: [u64; 8]) -> Self {
+        let [passed, late, lost, silent, wrong, absence, lateness, dismissed] = counts;
+        let points = |sum: u64| u32::try_from(sum).unwrap_or(u32::MAX);
+        let (absence, lateness, dismissed) = (points(absence), points(lateness), dismissed > 0);
+        Self { passed, late, lost, silent, wrong, absence, lateness, dismissed }
+    }
+
     /// Audits that showed the shard, in time or late.
     pub const fn held(&self) -> u64 {
         self.passed + self.late

@@ -274,6 +274,17 @@ fn a_range_is_read_back_from_any_k_shards_by_the_records_alone() {
     assert_eq!(record.public.places(5..5).count(), 0);
 }
 
+/// Decoded, these four megabytes would be a hundred.
+#[test]
+fn parts_are_counted_before_they_are_decoded() {
+    let record = [0x32, 0].repeat(MAX_OBJECT_RECORD_BYTES / 2 - 100);
+    let writer = Keypair::from_secret([1; 32]);
+    let signature = writer.sign(Context::ObjectRecord, &record).to_vec();
+    let writer = writer.public().to_bytes().to_vec();
+    let signed = wire::SignedObjectRecord { record, writer, signature }.encode_to_vec();
+    assert_eq!(ObjectRecord::read(&signed), Err(malformed("2097052 parts, where at most 10000 fit")));
+}
+
 proptest! {
     #[test]
     fn garbage_is_refused(garbage in prop::collection::vec(any::<u8>(), 0..400)) {

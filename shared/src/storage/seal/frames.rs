@@ -1,29 +1,66 @@
 //! Sealing a stream as it goes by, and opening any frame of it.
 
-use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
+use aes_gcm::Aes256Gcm;
+use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305};
 
 use super::{MAX_STREAM_BYTES, Sealing, StreamKey, StreamShape, TAG_BYTES};
 
-/// The nonce of frame `index`; see the module's picture.
-fn nonce(index: u32, last: bool) -> XNonce {
-    let mut nonce = [0; 24];
-    nonce[19..23].copy_from_slice(&index.to_be_bytes());
-    nonce[23] = u8::from(last);
-    nonce.into()
+/// What turns a frame's bytes into other bytes.
+enum Cipher {
+    XChaCha20Poly1305(XChaCha20Poly1305),
+    /// Its key schedule is a kilobyte.
+    Aes256Gcm(Box<Aes256Gcm>),
 }
 
-/// What turns a frame's bytes into other bytes, if anything does.
-fn cipher(sealing: Sealing, key: &StreamKey) -> Option<XChaCha20Poly1305> {
-    match sealing {
-        Sealing::XChaCha20Poly1305 => Some(XChaCha20Poly1305::new((&key.0).into())),
-        Sealing::Plain => None,
+impl Cipher {
+    /// Nothing where nothing is sealed.
+    fn new(sealing: Sealing, key: &StreamKey) -> Option<Self> {
+        match sealing {
+            Sealing::XChaCha20Poly1305 => {
+                Some(Self::XChaCha20Poly1305(XChaCha20Poly1305::new((&key.0).into())))
+            }
+            Sealing::Aes256Gcm => Some(Self::Aes256Gcm(Box::new(Aes256Gcm::new((&key.0).into())))),
+            Sealing::Plain => None,
+        }
     }
+
+    fn seal(&self, index: u32, last: bool, bytes: &mut [u8]) -> Tag {
+        let tag = match self {
+            Self::XChaCha20Poly1305(cipher) => {
+                cipher.encrypt_in_place_detached(&nonce::<24>(index, last).into(), b"", bytes)
+            }
+            Self::Aes256Gcm(cipher) => {
+                cipher.encrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes)
+            }
+        };
+        tag.expect("a frame is far below either cipher's 64 GiB")
+    }
+
+    fn open(&self, index: u32, last: bool, bytes: &mut [u8], tag: &Tag) -> bool {
+        let opened = match self {
+            Self::XChaCha20Poly1305(cipher) => {
+                cipher.decrypt_in_place_detached(&nonce::<24>(index, last).into(), b"", bytes, tag)
+            }
+            Self::Aes256Gcm(cipher) => {
+                cipher.decrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes, tag)
+            }
+        };
+        opened.is_ok()
+    }
+}
+
+/// The nonce of frame `index`; see the module's picture.
+fn nonce<const BYTES: usize>(index: u32, last: bool) -> [u8; BYTES] {
+    let mut nonce = [0; BYTES];
+    nonce[BYTES - 5..BYTES - 1].copy_from_slice(&index.to_be_bytes());
+    nonce[BYTES - 1] = u8::from(last);
+    nonce
 }
 
 /// Seals a stream from front to back. Holds one frame of plain bytes.
 pub struct Sealer {
     sealing: Sealing,
-    cipher: Option<XChaCha20Poly1305>,
+    cipher: Option<Cipher>,
     frame_plain_bytes: usize,
     /// The frame under way; a full one waits here until it is known not to be the last.
     current: Vec<u8>,
@@ -40,7 +77,7 @@ impl Sealer {
     /// Begins the one stream that `key` may ever seal.
     pub fn new(sealing: Sealing, key: &StreamKey) -> Self {
         let frame_plain_bytes = usize::try_from(sealing.frame_plain_bytes()).expect("64 KiB fit any usize");
-        let cipher = cipher(sealing, key);
+        let cipher = Cipher::new(sealing, key);
         Self { sealing, cipher, frame_plain_bytes, current: Vec::new(), next: 0, plain_bytes: 0 }
     }
 
@@ -74,8 +111,8 @@ impl Sealer {
         let start = out.len();
         out.append(&mut self.current);
         if let Some(cipher) = &self.cipher {
-            let tag = cipher.encrypt_in_place_detached(&nonce(self.next, last), b"", &mut out[start..]);
-            out.extend_from_slice(&tag.expect("a frame is far below the cipher's 256 GiB"));
+            let tag = cipher.seal(self.next, last, &mut out[start..]);
+            out.extend_from_slice(&tag);
         }
         self.next += 1;
     }
@@ -83,7 +120,7 @@ impl Sealer {
 
 /// Opens frames of a stream in any order.
 pub struct Opener {
-    cipher: Option<XChaCha20Poly1305>,
+    cipher: Option<Cipher>,
     shape: StreamShape,
 }
 
@@ -117,7 +154,7 @@ pub enum OpenError {
 impl Opener {
     /// For the stream of this shape. A shape that lies is found out at the last frame, for that was sealed as such.
     pub fn new(key: &StreamKey, shape: StreamShape) -> Self {
-        Self { cipher: cipher(shape.sealing(), key), shape }
+        Self { cipher: Cipher::new(shape.sealing(), key), shape }
     }
 
     /// Opens frame `index` and appends its plain bytes to `out`, which stays as it was on an error.
@@ -138,11 +175,12 @@ impl Opener {
         let (ciphertext, tag) = sealed.split_at(sealed.len() - tag_bytes);
         let start = out.len();
         out.extend_from_slice(ciphertext);
-        let nonce = nonce(index, index + 1 == self.shape.frames());
-        let opened = cipher.decrypt_in_place_detached(&nonce, b"", &mut out[start..], Tag::from_slice(tag));
-        opened.map_err(|_| {
+        let last = index + 1 == self.shape.frames();
+        if cipher.open(index, last, &mut out[start..], Tag::from_slice(tag)) {
+            Ok(())
+        } else {
             out.truncate(start);
-            OpenError::Forged { index }
-        })
+            Err(OpenError::Forged { index })
+        }
     }
 }

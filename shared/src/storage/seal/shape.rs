@@ -5,7 +5,7 @@ use core::ops::Range;
 /// A sealed frame with its tag. As long as an erasure block, so that a full frame lies on one shard and reading
 /// it asks one holder.
 pub const FRAME_BYTES: u64 = 64 * 1024;
-/// Poly1305's tag (RFC 8439, section 2.5).
+/// Poly1305's tag (RFC 8439, section 2.5), and that of AES-GCM (NIST SP 800-38D, section 5.2.1.2, the longest).
 pub const TAG_BYTES: u64 = 16;
 /// The longest stream: what S3 allows an object. Its frames are far below the counter's 2³².
 pub const MAX_STREAM_BYTES: u64 = 5 << 40;
@@ -15,6 +15,8 @@ pub const MAX_STREAM_BYTES: u64 = 5 << 40;
 pub enum Sealing {
     /// STREAM over XChaCha20-Poly1305.
     XChaCha20Poly1305,
+    /// STREAM over AES-256-GCM: some three times as fast where the processor has AES of its own.
+    Aes256Gcm,
     /// Not at all: public bytes. Frames are as long, without tags; what protects them is the shards' roots alone.
     Plain,
 }
@@ -22,7 +24,7 @@ pub enum Sealing {
 impl Sealing {
     const fn tag_bytes(self) -> u64 {
         match self {
-            Self::XChaCha20Poly1305 => TAG_BYTES,
+            Self::XChaCha20Poly1305 | Self::Aes256Gcm => TAG_BYTES,
             Self::Plain => 0,
         }
     }

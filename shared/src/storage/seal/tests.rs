@@ -1,6 +1,10 @@
+use aes_gcm::Aes256Gcm;
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305,
-    aead::{Aead as _, Payload, stream},
+    aead::{
+        Aead as _, Payload,
+        stream::{self, NewStream as _, StreamPrimitive as _},
+    },
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use proptest::prelude::*;
@@ -10,6 +14,7 @@ use super::*;
 use crate::base::BlobRoot;
 
 const CIPHER: Sealing = Sealing::XChaCha20Poly1305;
+const CIPHERS: [Sealing; 2] = [CIPHER, Sealing::Aes256Gcm];
 const FULL: u64 = FRAME_BYTES - TAG_BYTES;
 
 fn key(n: u8) -> StreamKey {
@@ -77,29 +82,34 @@ fn the_mac_is_that_of_the_rfc() {
 #[test]
 fn frames_are_what_another_stream_implementation_makes() {
     for size in SIZES {
-        let plain = bytes(size);
-        let (shape, ours) = seal(CIPHER, &key(1), &plain, 10_000);
         let cipher = XChaCha20Poly1305::new((&key(1).0).into());
-        let mut other = stream::EncryptorBE32::from_aead(cipher, &[0; 19].into());
-        let mut theirs = Vec::new();
-        let frames = shape.frames() - 1;
-        for index in 0..frames {
-            let range = shape.frame_plain(index).unwrap();
-            let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-            theirs.extend(other.encrypt_next(&plain[range]).unwrap());
-        }
-        let rest = usize::try_from(u64::from(frames) * FULL).unwrap();
-        theirs.extend(other.encrypt_last(&plain[rest..]).unwrap());
-        assert!(ours == theirs, "{size}");
-        assert_eq!(ours.len() as u64, shape.sealed_bytes());
+        let other = stream::StreamBE32::from_aead(cipher, &[0; 19].into());
+        check_against(CIPHER, size, |frame, last, plain| other.encrypt(frame, last, plain).unwrap());
+        let cipher = Aes256Gcm::new((&key(1).0).into());
+        let other = stream::StreamBE32::from_aead(cipher, &[0; 7].into());
+        let sealing = Sealing::Aes256Gcm;
+        check_against(sealing, size, |frame, last, plain| other.encrypt(frame, last, plain).unwrap());
     }
+}
+
+fn check_against(sealing: Sealing, size: u64, other: impl Fn(u32, bool, &[u8]) -> Vec<u8>) {
+    let plain = bytes(size);
+    let (shape, ours) = seal(sealing, &key(1), &plain, 10_000);
+    let mut theirs = Vec::new();
+    for index in 0..shape.frames() {
+        let range = shape.frame_plain(index).unwrap();
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        theirs.extend(other(index, index + 1 == shape.frames(), &plain[range]));
+    }
+    assert!(ours == theirs, "{sealing:?} {size}");
+    assert_eq!(ours.len() as u64, shape.sealed_bytes());
 }
 
 #[test]
 fn a_stream_reads_back_and_every_changed_frame_is_noticed() {
-    for size in SIZES {
+    for (size, sealing) in SIZES.into_iter().flat_map(|size| CIPHERS.map(|sealing| (size, sealing))) {
         let plain = bytes(size);
-        let (shape, mut sealed) = seal(CIPHER, &key(1), &plain, 7_000);
+        let (shape, mut sealed) = seal(sealing, &key(1), &plain, 7_000);
         assert!(open(&key(1), shape, &sealed).unwrap() == plain, "{size}");
         for index in 0..shape.frames() {
             let at = usize::try_from(shape.frame_sealed(index).unwrap().start).unwrap();

@@ -123,6 +123,249 @@ pub struct SignedProofAnswer {
     #[prost(bytes = "vec", tag = "3")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
+/// A holder's statement of what it offers. At most 2,048 bytes with its signature.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HolderAdvert {
+    /// Layout of this message; 1 today. A reader refuses what it does not know.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Ed25519 public key of the holder, 32 bytes; its libp2p peer id follows from it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 public key of whose it is, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub operator: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the operator over "blackhole/storage/operator/1" 0x00 node, so that nobody counts as another's. Empty
+    /// where the operator is the node.
+    #[prost(bytes = "vec", tag = "4")]
+    pub operator_signature: ::prost::alloc::vec::Vec<u8>,
+    /// Grows with each statement of this node; the highest replaces all others.
+    #[prost(uint64, tag = "5")]
+    pub sequence: u64,
+    /// Seconds since 1970. Lasts at most an hour: who is still there says so again.
+    #[prost(uint64, tag = "6")]
+    pub issued_unix: u64,
+    #[prost(uint64, tag = "7")]
+    pub expires_unix: u64,
+    /// What there is room for.
+    #[prost(uint64, tag = "8")]
+    pub free_bytes: u64,
+    /// For a GiB and a month, in the smallest unit of account.
+    #[prost(uint64, tag = "9")]
+    pub price: u64,
+    /// The first 3 bytes of its IPv4 address, or 8 of its IPv6 address. Whoever connects sees whether that is so.
+    #[prost(bytes = "vec", tag = "10")]
+    pub network: ::prost::alloc::vec::Vec<u8>,
+    /// Where it stands, by the network's own table; at most 65,535.
+    #[prost(uint32, tag = "11")]
+    pub region: u32,
+    /// Who carries its traffic.
+    #[prost(uint32, tag = "12")]
+    pub autonomous_system: u32,
+    #[prost(enumeration = "HolderKind", tag = "13")]
+    pub kind: i32,
+    /// Its software and version, for who fears that all of one version fail as one. At most 32 bytes.
+    #[prost(string, tag = "14")]
+    pub software: ::prost::alloc::string::String,
+    /// Audits that it says it passed. A claim: each owner counts its own.
+    #[prost(uint64, tag = "15")]
+    pub passed_audits: u64,
+    /// Where to dial it: multiaddresses in binary form, without the peer id. At most 8, of at most 128 bytes.
+    #[prost(bytes = "vec", repeated, tag = "16")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// An advert's exact bytes and its node's signature. The payload of a message on the gossip topic
+/// "/blackhole/storage/holders/1".
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedHolderAdvert {
+    /// An encoded HolderAdvert.
+    #[prost(bytes = "vec", tag = "1")]
+    pub advert: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the node over "blackhole/storage/holder/1" 0x00 advert.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardRequest {
+    /// Repeated in the answer.
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6")]
+    pub ask: ::core::option::Option<shard_request::Ask>,
+}
+/// Nested message and enum types in `ShardRequest`.
+pub mod shard_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Ask {
+        #[prost(message, tag = "2")]
+        Store(super::StoreShard),
+        #[prost(message, tag = "3")]
+        HandOut(super::HandOutShard),
+        #[prost(message, tag = "4")]
+        Drop(super::DropShard),
+        #[prost(message, tag = "5")]
+        Challenge(super::ChallengeShard),
+        /// Evidence against a third: kept by who checks it, answered by what was thought of it.
+        #[prost(message, tag = "6")]
+        Evidence(super::SignedFailedAudit),
+    }
+}
+/// Keep a shard until the lease ends, or longer if it is held for the asker already. The payload follows at once: the
+/// shard's bytes. A holder that has them answers without waiting for the rest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoreShard {
+    /// BLAKE3 root of the shard.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Its length; 1 to 67,108,864.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub lease_until_unix: u64,
+}
+/// Hand out a part of a shard. Whoever knows its root may have it: what it says only a key tells.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandOutShard {
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// In bytes of the shard, within its length; at most 4,194,304 at once, not empty.
+    #[prost(uint64, tag = "2")]
+    pub start: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+/// The asker's lease ends now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DropShard {
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+}
+/// Prove that a shard is there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChallengeShard {
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// 32 bytes that nobody could foresee.
+    #[prost(bytes = "vec", tag = "2")]
+    pub beacon: ::prost::alloc::vec::Vec<u8>,
+    /// Time left for the answer; what comes later counts as late.
+    #[prost(uint32, tag = "3")]
+    pub within_ms: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardAnswer {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(oneof = "shard_answer::Said", tags = "2, 3, 4, 5, 6")]
+    pub said: ::core::option::Option<shard_answer::Said>,
+}
+/// Nested message and enum types in `ShardAnswer`.
+pub mod shard_answer {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Said {
+        /// Of StoreShard: the shard is on disk, and stays there until then.
+        #[prost(message, tag = "2")]
+        Lease(super::SignedLease),
+        /// Of HandOutShard: the payload follows.
+        #[prost(message, tag = "3")]
+        Payload(super::ShardPayload),
+        /// Of DropShard, and of evidence that holds.
+        #[prost(message, tag = "4")]
+        Done(super::Done),
+        /// Of ChallengeShard: an encoded SignedProofAnswer.
+        #[prost(bytes, tag = "5")]
+        Proof(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "6")]
+        Refused(super::ShardRefusal),
+    }
+}
+/// What follows: the bao encoding (tree in pre-order, hashes of 32 bytes, no length in front) of the groups of 16,384
+/// bytes that the range touches.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardPayload {
+    /// Length of the whole shard.
+    #[prost(uint64, tag = "1")]
+    pub shard_bytes: u64,
+    /// Length of what follows; at most 4,259,840.
+    #[prost(uint64, tag = "2")]
+    pub payload_bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Done {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShardRefusal {
+    /// A code of the common table of refusals.
+    #[prost(uint32, tag = "1")]
+    pub refusal: u32,
+    /// When to ask again, where that could help.
+    #[prost(uint64, tag = "2")]
+    pub retry_after_ms: u64,
+}
+/// A holder's promise. What an owner shows who was told that its bytes are safe.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lease {
+    /// Layout of this message; 1 today.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Length of the shard.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Ed25519 public key of who asked, 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub owner: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "5")]
+    pub issued_unix: u64,
+    /// Until when it is held.
+    #[prost(uint64, tag = "6")]
+    pub until_unix: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedLease {
+    /// An encoded Lease.
+    #[prost(bytes = "vec", tag = "1")]
+    pub lease: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 public key of the holder, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub holder: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the holder over "blackhole/storage/lease/1" 0x00 lease.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// A failed audit, for whoever wants to check it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedAudit {
+    /// Layout of this message; 1 today.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub beacon: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 public key of who was asked, 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub holder: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "AuditFailure", tag = "5")]
+    pub failure: i32,
+    #[prost(uint64, tag = "6")]
+    pub observed_unix: u64,
+    /// The SignedProofAnswer that came, at most 32,768 bytes; empty of silence.
+    #[prost(bytes = "vec", tag = "7")]
+    pub answer: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedFailedAudit {
+    /// An encoded FailedAudit.
+    #[prost(bytes = "vec", tag = "1")]
+    pub audit: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 public key of who asked, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub auditor: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the auditor over "blackhole/storage/evidence/1" 0x00 audit.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
 /// How an object's bytes are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -133,6 +376,9 @@ pub enum SealingKind {
     Xchacha20Poly1305 = 1,
     /// Public bytes, in frames of 65,536.
     Plain = 2,
+    /// STREAM over AES-256-GCM: frames as of kind 1. The nonce of frame i is 7 zero bytes, i as big-endian u32, and 1
+    /// for the last frame, else 0.
+    Aes256Gcm = 3,
 }
 impl SealingKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -144,6 +390,7 @@ impl SealingKind {
             Self::Unspecified => "SEALING_KIND_UNSPECIFIED",
             Self::Xchacha20Poly1305 => "SEALING_KIND_XCHACHA20_POLY1305",
             Self::Plain => "SEALING_KIND_PLAIN",
+            Self::Aes256Gcm => "SEALING_KIND_AES_256_GCM",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -152,6 +399,7 @@ impl SealingKind {
             "SEALING_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "SEALING_KIND_XCHACHA20_POLY1305" => Some(Self::Xchacha20Poly1305),
             "SEALING_KIND_PLAIN" => Some(Self::Plain),
+            "SEALING_KIND_AES_256_GCM" => Some(Self::Aes256Gcm),
             _ => None,
         }
     }
@@ -186,6 +434,74 @@ impl CodecKind {
             "CODEC_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "CODEC_KIND_COPIES" => Some(Self::Copies),
             "CODEC_KIND_REED_SOLOMON" => Some(Self::ReedSolomon),
+            _ => None,
+        }
+    }
+}
+/// What holds a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HolderKind {
+    Unspecified = 0,
+    /// A process that means to stay.
+    Supernode = 1,
+    /// A visitor's tab; its shards count nothing for durability.
+    Tab = 2,
+}
+impl HolderKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOLDER_KIND_UNSPECIFIED",
+            Self::Supernode => "HOLDER_KIND_SUPERNODE",
+            Self::Tab => "HOLDER_KIND_TAB",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLDER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOLDER_KIND_SUPERNODE" => Some(Self::Supernode),
+            "HOLDER_KIND_TAB" => Some(Self::Tab),
+            _ => None,
+        }
+    }
+}
+/// How an audit failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditFailure {
+    Unspecified = 0,
+    /// The holder said that it lost the shard.
+    Lost = 1,
+    /// It said nothing, as often as it was asked: the auditor's word alone.
+    Silent = 2,
+    /// It signed what is not so.
+    Wrong = 3,
+}
+impl AuditFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_FAILURE_UNSPECIFIED",
+            Self::Lost => "AUDIT_FAILURE_LOST",
+            Self::Silent => "AUDIT_FAILURE_SILENT",
+            Self::Wrong => "AUDIT_FAILURE_WRONG",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_FAILURE_LOST" => Some(Self::Lost),
+            "AUDIT_FAILURE_SILENT" => Some(Self::Silent),
+            "AUDIT_FAILURE_WRONG" => Some(Self::Wrong),
             _ => None,
         }
     }

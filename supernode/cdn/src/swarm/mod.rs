@@ -16,7 +16,7 @@ mod streams;
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::BoxStream};
 use shared::identity::{Keypair, PublicKey};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +55,8 @@ pub struct SwarmParts {
     pub seed: [u8; 32],
     /// Opens streams.
     pub links: links::Control,
-    /// What happens on links.
-    pub events: links::Events,
+    /// What happens on links, apart from streams of other services.
+    pub events: BoxStream<'static, links::Event>,
     /// Connects.
     pub dial: Dial,
     /// Where we are.

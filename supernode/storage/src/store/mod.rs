@@ -28,7 +28,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use shared::base::{
     BlobRoot,
-    blob::{BlobShape, HashTree},
+    blob::{BlobShape, GROUP_BYTES, HashTree},
 };
 
 pub use disk::DiskBlobs;
@@ -167,6 +167,30 @@ pub trait Blobs: Send + Sync + 'static {
 
     /// Waits for what is being written, and closes. Nothing is taken in any more.
     async fn shutdown(&self);
+}
+
+/// The bytes `range` out of a slice that [`Blobs::export`] made of them elsewhere, each verified.
+///
+/// # Errors
+/// [`StoreError::Forged`].
+pub fn open_slice(
+    root: BlobRoot,
+    shape: BlobShape,
+    range: &Range<u64>,
+    slice: &[u8],
+) -> Result<Bytes, StoreError> {
+    let mut groups = Vec::new();
+    slices::import(root, shape, range, slice, |_, group| {
+        groups.extend_from_slice(group);
+        Ok(())
+    })?;
+    let skip = usize::try_from(range.start % GROUP_BYTES).map_err(|_| StoreError::TooLong)?;
+    let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| StoreError::TooLong)?;
+    let end = skip.saturating_add(length);
+    if end > groups.len() {
+        return Err(StoreError::Forged { expected: root });
+    }
+    Ok(Bytes::from(groups).slice(skip..end))
 }
 
 #[cfg(test)]

@@ -1,0 +1,356 @@
+//! What owners ask of holders and what holders say to it, read off the wire into types whose bounds hold.
+//!
+//! A stream carries one request and one answer, each as a frame, with payload behind the one or the other; see
+//! `storage.proto`. Here are the frames alone: payload never passes through the core.
+
+use core::{ops::Range, time::Duration};
+
+use prost::Message as _;
+
+use super::{
+    erasure::MAX_SEGMENT_BYTES,
+    holders::{FailedAudit, Lease, MAX_EVIDENCE_BYTES},
+    proof::MAX_ANSWER_BYTES,
+};
+use crate::{
+    base::{BlobRoot, RequestId, UnixSeconds},
+    wire::{MAX_FRAME_BYTES, Refusal, storage as wire},
+};
+
+/// The protocol's name, and the service's.
+pub const PROTOCOL: &str = "/blackhole/storage/1.0.0";
+/// Where holders say what they offer.
+pub const HOLDERS_TOPIC: &str = "/blackhole/storage/holders/1";
+/// Handed out at once, from memory: 64 stripes, which bounds what a reader and a holder keep for each other.
+pub const MAX_HAND_OUT_BYTES: u64 = 4 << 20;
+/// The same in bao's encoding, which adds 64 bytes to 16 KiB, and the way up to the root twice.
+pub const MAX_PAYLOAD_BYTES: u64 = MAX_HAND_OUT_BYTES + (64 << 10);
+/// Who is busy for longer says so again.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// A request of an owner, an auditor or a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRequest {
+    /// Repeated in the answer.
+    pub request: RequestId,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// See `ShardRequest` in `storage.proto`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Keep a shard; its bytes follow.
+    Store {
+        /// The shard.
+        root: BlobRoot,
+        /// Its length, 1 to [`MAX_SEGMENT_BYTES`].
+        bytes: u64,
+        /// Until when.
+        lease_until: UnixSeconds,
+    },
+    /// Hand out a part of a shard, with the tree above it.
+    HandOut {
+        /// The shard.
+        root: BlobRoot,
+        /// Which bytes of it; not empty, within [`MAX_SEGMENT_BYTES`], and at most [`MAX_HAND_OUT_BYTES`] long.
+        range: Range<u64>,
+    },
+    /// The asker's lease ends now.
+    Drop {
+        /// The shard.
+        root: BlobRoot,
+    },
+    /// Prove that a shard is there.
+    Challenge {
+        /// The shard.
+        root: BlobRoot,
+        /// What nobody could foresee.
+        beacon: [u8; 32],
+        /// Time left.
+        within: Duration,
+    },
+    /// An account of an audit of another holder, whose signature holds.
+    Evidence(Box<FailedAudit>),
+}
+
+/// What a holder says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardAnswer {
+    /// The request's number.
+    pub request: RequestId,
+    /// What is said to it.
+    pub said: Said,
+}
+
+/// See `ShardAnswer` in `storage.proto`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its signed promise, as it came: [`Lease::answers`] says whether it is the one that was asked for.
+    Lease(Vec<u8>),
+    /// The payload follows.
+    Payload {
+        /// Length of the whole shard.
+        shard_bytes: u64,
+        /// Length of what follows, at most [`MAX_PAYLOAD_BYTES`].
+        payload_bytes: u64,
+    },
+    /// As asked.
+    Done,
+    /// Its signed proof, as it came: [`super::proof::check_answer`] says whether it is one.
+    Proof(Vec<u8>),
+    /// No.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Not to ask before; at most an hour.
+        retry_after: Duration,
+    },
+}
+
+/// Why a frame is no message of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message breaks the protocol: {0}")]
+pub struct MessageError(pub &'static str);
+
+impl ShardRequest {
+    /// The message's bytes, at most [`MAX_FRAME_BYTES`]. `evidence` is a signed account as [`FailedAudit::sign`] made
+    /// it; it takes the place of [`Ask::Evidence`], which holds what was read.
+    pub fn encode_evidence(request: RequestId, evidence: &[u8]) -> Result<Vec<u8>, MessageError> {
+        let signed = read_signed_evidence(evidence)?;
+        let ask = Some(wire::shard_request::Ask::Evidence(signed));
+        Ok(wire::ShardRequest { request: request.0, ask }.encode_to_vec())
+    }
+
+    /// The message's bytes; nothing for [`Ask::Evidence`], which [`ShardRequest::encode_evidence`] makes.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        use wire::shard_request::Ask as Wire;
+        let ask = match &self.ask {
+            Ask::Store { root, bytes, lease_until } => Wire::Store(wire::StoreShard {
+                root: root.0.to_vec(),
+                bytes: *bytes,
+                lease_until_unix: lease_until.0,
+            }),
+            Ask::HandOut { root, range } => Wire::HandOut(wire::HandOutShard {
+                root: root.0.to_vec(),
+                start: range.start,
+                bytes: range.end - range.start,
+            }),
+            Ask::Drop { root } => Wire::Drop(wire::DropShard { root: root.0.to_vec() }),
+            Ask::Challenge { root, beacon, within } => Wire::Challenge(wire::ChallengeShard {
+                root: root.0.to_vec(),
+                beacon: beacon.to_vec(),
+                within_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
+            }),
+            Ask::Evidence(_) => return None,
+        };
+        Some(wire::ShardRequest { request: self.request.0, ask: Some(ask) }.encode_to_vec())
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn read(frame: &[u8]) -> Result<Self, MessageError> {
+        use wire::shard_request::Ask as Wire;
+        if frame.len() > MAX_FRAME_BYTES {
+            return Err(MessageError("too long"));
+        }
+        let message = wire::ShardRequest::decode(frame).map_err(|_| MessageError("not protobuf"))?;
+        let ask = match message.ask.ok_or(MessageError("nothing is asked"))? {
+            Wire::Store(store) => {
+                if !(1..=MAX_SEGMENT_BYTES).contains(&store.bytes) {
+                    return Err(MessageError("no shard has that length"));
+                }
+                let lease_until = UnixSeconds(store.lease_until_unix);
+                Ask::Store { root: root(&store.root)?, bytes: store.bytes, lease_until }
+            }
+            Wire::HandOut(part) => {
+                let end = part.start.checked_add(part.bytes).filter(|end| *end <= MAX_SEGMENT_BYTES);
+                let range = part.start..end.ok_or(MessageError("no shard is that long"))?;
+                if range.is_empty() || part.bytes > MAX_HAND_OUT_BYTES {
+                    return Err(MessageError("a range that is empty or too long"));
+                }
+                Ask::HandOut { root: root(&part.root)?, range }
+            }
+            Wire::Drop(drop) => Ask::Drop { root: root(&drop.root)? },
+            Wire::Challenge(challenge) => Ask::Challenge {
+                root: root(&challenge.root)?,
+                beacon: challenge
+                    .beacon
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| MessageError("a beacon that has not 32 bytes"))?,
+                within: Duration::from_millis(challenge.within_ms.into()),
+            },
+            Wire::Evidence(signed) => {
+                let audit = FailedAudit::open(&signed.encode_to_vec());
+                Ask::Evidence(Box::new(audit.map_err(|_| MessageError("evidence that does not hold"))?))
+            }
+        };
+        Ok(Self { request: RequestId(message.request), ask })
+    }
+}
+
+impl ShardAnswer {
+    /// The message's bytes, at most [`MAX_FRAME_BYTES`].
+    pub fn encode(&self) -> Vec<u8> {
+        use wire::shard_answer::Said as Wire;
+        let said = match &self.said {
+            // A lease of ours is readable; another's that is not becomes an empty one, which nobody believes.
+            Said::Lease(lease) => {
+                Wire::Lease(wire::SignedLease::decode(lease.as_slice()).unwrap_or_default())
+            }
+            Said::Payload { shard_bytes, payload_bytes } => {
+                Wire::Payload(wire::ShardPayload { shard_bytes: *shard_bytes, payload_bytes: *payload_bytes })
+            }
+            Said::Done => Wire::Done(wire::Done {}),
+            Said::Proof(proof) => Wire::Proof(proof.clone()),
+            Said::Refused { refusal, retry_after } => Wire::Refused(wire::ShardRefusal {
+                refusal: refusal.code(),
+                retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
+            }),
+        };
+        wire::ShardAnswer { request: self.request.0, said: Some(said) }.encode_to_vec()
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    pub fn read(frame: &[u8]) -> Result<Self, MessageError> {
+        use wire::shard_answer::Said as Wire;
+        if frame.len() > MAX_FRAME_BYTES {
+            return Err(MessageError("too long"));
+        }
+        let message = wire::ShardAnswer::decode(frame).map_err(|_| MessageError("not protobuf"))?;
+        let said = match message.said.ok_or(MessageError("nothing is said"))? {
+            Wire::Lease(signed) => {
+                let lease = signed.encode_to_vec();
+                Lease::open(&lease).map_err(|_| MessageError("a lease that does not hold"))?;
+                Said::Lease(lease)
+            }
+            Wire::Payload(payload) => {
+                let lawful = (1..=MAX_SEGMENT_BYTES).contains(&payload.shard_bytes)
+                    && (1..=MAX_PAYLOAD_BYTES).contains(&payload.payload_bytes);
+                if !lawful {
+                    return Err(MessageError("no shard has that length"));
+                }
+                let (shard_bytes, payload_bytes) = (payload.shard_bytes, payload.payload_bytes);
+                Said::Payload { shard_bytes, payload_bytes }
+            }
+            Wire::Done(_) => Said::Done,
+            Wire::Proof(proof) if proof.len() <= MAX_ANSWER_BYTES => Said::Proof(proof),
+            Wire::Proof(_) => return Err(MessageError("a proof that is too long")),
+            Wire::Refused(refused) => Said::Refused {
+                refusal: Refusal::from_code(refused.refusal),
+                retry_after: Duration::from_millis(refused.retry_after_ms).min(RETRY_AFTER_MAX),
+            },
+        };
+        Ok(Self { request: RequestId(message.request), said })
+    }
+}
+
+fn root(bytes: &[u8]) -> Result<BlobRoot, MessageError> {
+    BlobRoot::try_from(bytes).map_err(|_| MessageError("a name that has not 32 bytes"))
+}
+
+fn read_signed_evidence(bytes: &[u8]) -> Result<wire::SignedFailedAudit, MessageError> {
+    if bytes.len() > MAX_EVIDENCE_BYTES {
+        return Err(MessageError("too long"));
+    }
+    wire::SignedFailedAudit::decode(bytes).map_err(|_| MessageError("not protobuf"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        identity::Keypair,
+        storage::proof::{Challenge, Transcript, Verdict},
+    };
+
+    fn check_request(ask: Ask) {
+        let request = ShardRequest { request: RequestId(7), ask };
+        assert_eq!(ShardRequest::read(&request.encode().unwrap()), Ok(request));
+    }
+
+    fn check_answer(said: Said) {
+        let answer = ShardAnswer { request: RequestId(7), said };
+        assert_eq!(ShardAnswer::read(&answer.encode()), Ok(answer));
+    }
+
+    const ROOT: BlobRoot = BlobRoot([5; 32]);
+
+    #[test]
+    fn messages_read_back() {
+        check_request(Ask::Store { root: ROOT, bytes: 1, lease_until: UnixSeconds(9) });
+        check_request(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES - 5..MAX_SEGMENT_BYTES });
+        check_request(Ask::Drop { root: ROOT });
+        check_request(Ask::Challenge { root: ROOT, beacon: [3; 32], within: Duration::from_millis(2000) });
+        let holder = Keypair::from_secret([1; 32]);
+        let lease = Lease {
+            root: ROOT,
+            bytes: 100,
+            owner: Keypair::from_secret([2; 32]).public(),
+            holder: holder.public(),
+            issued: UnixSeconds(10),
+            until: UnixSeconds(20),
+        };
+        check_answer(Said::Lease(lease.sign(&holder)));
+        check_answer(Said::Payload { shard_bytes: 5, payload_bytes: 9 });
+        check_answer(Said::Done);
+        check_answer(Said::Proof(vec![1, 2, 3]));
+        check_answer(Said::Refused { refusal: Refusal::Busy, retry_after: Duration::from_secs(5) });
+    }
+
+    /// Whoever changes these bytes changes the protocol: then its name has to change too.
+    #[test]
+    fn requests_keep_their_bytes() {
+        let ask = Ask::Store { root: ROOT, bytes: 300, lease_until: UnixSeconds(9) };
+        let bytes = ShardRequest { request: RequestId(7), ask }.encode().unwrap();
+        assert_eq!(hex::encode(bytes), format!("080712270a20{}10ac021809", "05".repeat(32)));
+    }
+
+    #[test]
+    fn evidence_travels_as_it_was_signed() {
+        let holder = Keypair::from_secret([1; 32]).public();
+        let transcript = Transcript {
+            challenge: Challenge { root: ROOT, beacon: [1; 32], holder },
+            verdict: Verdict::Silent,
+            answer: None,
+        };
+        let auditor = Keypair::from_secret([2; 32]);
+        let audit = FailedAudit { auditor: auditor.public(), transcript, observed: UnixSeconds(5) };
+        let bytes = ShardRequest::encode_evidence(RequestId(7), &audit.sign(&auditor)).unwrap();
+        let ask = Ask::Evidence(Box::new(audit));
+        assert_eq!(ShardRequest::read(&bytes), Ok(ShardRequest { request: RequestId(7), ask }));
+    }
+
+    #[test]
+    fn what_no_shard_can_be_is_refused() {
+        let refuse = |ask| {
+            let bytes = ShardRequest { request: RequestId(7), ask }.encode().unwrap();
+            assert!(ShardRequest::read(&bytes).is_err());
+        };
+        for bytes in [0, MAX_SEGMENT_BYTES + 1, u64::MAX] {
+            refuse(Ask::Store { root: ROOT, bytes, lease_until: UnixSeconds(9) });
+        }
+        refuse(Ask::HandOut { root: ROOT, range: 5..5 });
+        refuse(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES..MAX_SEGMENT_BYTES + 1 });
+        refuse(Ask::HandOut { root: ROOT, range: 0..MAX_HAND_OUT_BYTES + 1 });
+        assert!(ShardRequest::read(&[]).is_err() && ShardAnswer::read(&[]).is_err());
+        let payload = Said::Payload { shard_bytes: 5, payload_bytes: MAX_PAYLOAD_BYTES + 1 };
+        assert!(ShardAnswer::read(&ShardAnswer { request: RequestId(1), said: payload }.encode()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = ShardRequest::read(&bytes);
+            let _ = ShardAnswer::read(&bytes);
+        }
+    }
+}

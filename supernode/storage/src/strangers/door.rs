@@ -1,0 +1,183 @@
+//! The owner's door for the command line: a Unix socket in the data directory, which only who may read that directory
+//! can open.
+//!
+//! A connection carries one command, a line of JSON; the object's bytes behind it, or behind the first line of the
+//! answer. The answer is lines of JSON, the last of which says how it ended.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::own::{Listed, Own, Status};
+
+/// The socket's name in the data directory.
+pub const SOCKET_FILE: &str = "storage.sock";
+/// A command with a name of 1,024 bytes, each escaped.
+const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// A caller that says nothing does not hold a place.
+const COMMAND_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Store what follows, `bytes` long, under this name.
+    Put {
+        /// The object's name.
+        name: String,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Hand out an object.
+    Get {
+        /// Its name.
+        name: String,
+    },
+    /// All objects.
+    List,
+    /// Where everything is.
+    Status,
+}
+
+/// What is said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Bytes of shards that holders confirmed so far.
+    Confirmed(u64),
+    /// The object is stored: acknowledged, and so long.
+    Stored(u64),
+    /// The object's bytes follow, as many, unless the connection breaks off.
+    Bytes(u64),
+    /// There is no object of that name.
+    Absent,
+    /// All objects.
+    Objects(Vec<Listed>),
+    /// Where everything is.
+    Status(Box<Status>),
+    /// It was not done.
+    Failed(String),
+}
+
+/// Opens the door in `directory`, until `shutdown`.
+///
+/// # Errors
+/// Where the socket cannot be made.
+pub fn open(own: Arc<Own>, directory: &Path, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+    let path: PathBuf = directory.join(SOCKET_FILE);
+    // The data directory's lock says that no other process listens here.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("removing the old {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, permissions).context("keeping others from the socket")?;
+    Ok(tokio::spawn(async move {
+        while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let own = Arc::clone(&own);
+                    tokio::spawn(async move {
+                        if let Err(error) = serve(&own, stream).await {
+                            tracing::debug!(%error, "a caller at the owner's door went away");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the owner's door cannot take a caller");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        // Nobody listens here any more.
+        let _ = std::fs::remove_file(&path);
+    }))
+}
+
+async fn serve(own: &Arc<Own>, stream: UnixStream) -> anyhow::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    let mut first = (&mut reader).take(MAX_LINE_BYTES);
+    let reading = first.read_line(&mut line);
+    tokio::time::timeout(COMMAND_WITHIN, reading).await.context("no command came")??;
+    let command: Command = serde_json::from_str(&line).context("not a command")?;
+    let done = match command {
+        Command::Put { name, bytes } => put(own, &name, bytes, reader, &mut writer).await,
+        Command::Get { name } => return get(own, &name, writer).await,
+        Command::List => own.list().await.map(Answer::Objects),
+        Command::Status => own.status().await.map(|status| Answer::Status(Box::new(status))),
+    };
+    let answer = done.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
+    say(&mut writer, &answer).await
+}
+
+async fn say(writer: &mut OwnedWriteHalf, answer: &Answer) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(writer.write_all(&line).await?)
+}
+
+async fn put(
+    own: &Arc<Own>,
+    name: &str,
+    bytes: u64,
+    source: BufReader<tokio::net::unix::OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+) -> anyhow::Result<Answer> {
+    let path = name.parse().context("the object's name")?;
+    let (sender, mut confirmed) = watch::channel(0);
+    let moved = Arc::new(move |bytes| sender.send_modify(|total| *total += bytes));
+    let mut source = source.take(bytes);
+    let putting = async {
+        own.put(&path, &mut source, Some(bytes), moved).await?;
+        Ok(Answer::Stored(bytes))
+    };
+    let mut putting = std::pin::pin!(putting);
+    loop {
+        tokio::select! {
+            stored = &mut putting => return stored,
+            Ok(()) = confirmed.changed() => {
+                let total = *confirmed.borrow_and_update();
+                say(writer, &Answer::Confirmed(total)).await?;
+            }
+        }
+    }
+}
+
+async fn get(own: &Arc<Own>, name: &str, mut writer: OwnedWriteHalf) -> anyhow::Result<()> {
+    let found = async {
+        let path = name.parse().context("the object's name")?;
+        anyhow::Ok((own.find(&path).await?, path))
+    };
+    let (record, path) = match found.await {
+        Ok((Some(record), path)) => (record, path),
+        Ok((None, _)) => return say(&mut writer, &Answer::Absent).await,
+        Err(error) => return say(&mut writer, &Answer::Failed(format!("{error:#}"))).await,
+    };
+    let bytes = record.public.plain_bytes();
+    say(&mut writer, &Answer::Bytes(bytes)).await?;
+    let mut sink = BufWriter::new(writer);
+    let read = own.get(&path, &record, 0..bytes, &mut sink, Arc::new(|_| {})).await;
+    if let Err(error) = read {
+        // The caller sees that less came than was announced.
+        tracing::warn!(%error, "an object cannot be read");
+    }
+    Ok(sink.flush().await?)
+}

@@ -1,0 +1,120 @@
+//! Who asked for which shard, and until when: the store's leases, whose names say it, and the same in memory.
+
+use std::collections::BTreeMap;
+
+use shared::{
+    base::{BlobRoot, UnixSeconds},
+    identity::PublicKey,
+};
+
+use crate::store::{Blobs, StoreError};
+
+/// Some 40 MB of table. A shard of a full segment has a megabyte or more: these are 256 GiB at least in honest use.
+pub(super) const MAX_LEASES: usize = 262_144;
+/// In front of a lease's name.
+const PREFIX: &[u8] = b"until/";
+/// Read at once when a process starts.
+const PAGE: usize = 1000;
+
+/// A lease's name: when it ends, and whose it is.
+fn name(owner: &PublicKey, until: UnixSeconds) -> Vec<u8> {
+    [PREFIX, &until.0.to_be_bytes(), &owner.to_bytes()].concat()
+}
+
+fn read_name(name: &[u8]) -> Option<(PublicKey, UnixSeconds)> {
+    let (until, owner) = name.strip_prefix(PREFIX)?.split_first_chunk::<8>()?;
+    Some((PublicKey::from_bytes(owner).ok()?, UnixSeconds(u64::from_be_bytes(*until))))
+}
+
+/// Until when each shard is promised to whom.
+#[derive(Default)]
+pub(super) struct Leases {
+    until: BTreeMap<(BlobRoot, [u8; 32]), UnixSeconds>,
+}
+
+impl Leases {
+    /// What the store says from before.
+    pub(super) async fn load(blobs: &dyn Blobs) -> Result<Self, StoreError> {
+        let (mut leases, mut after) = (Self::default(), None);
+        loop {
+            let page = blobs.leases(PREFIX, after, PAGE).await?;
+            for (name, root) in &page {
+                if let Some((owner, until)) = read_name(name) {
+                    let known = leases.until.entry((*root, owner.to_bytes())).or_insert(until);
+                    *known = (*known).max(until);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(leases),
+            }
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.until.len() >= MAX_LEASES
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Whether anybody was promised this shard.
+    pub(super) fn is_promised(&self, root: BlobRoot) -> bool {
+        self.until.range((root, [0; 32])..=(root, [255; 32])).next().is_some()
+    }
+
+    /// Until when it is promised to this owner.
+    pub(super) fn get(&self, root: BlobRoot, owner: &PublicKey) -> Option<UnixSeconds> {
+        self.until.get(&(root, owner.to_bytes())).copied()
+    }
+
+    /// Notes a promise; returns the name of the one that it replaces.
+    pub(super) fn note(&mut self, root: BlobRoot, owner: &PublicKey, until: UnixSeconds) -> Option<Vec<u8>> {
+        let before = self.until.insert((root, owner.to_bytes()), until);
+        before.filter(|before| *before != until).map(|before| name(owner, before))
+    }
+
+    /// Forgets a promise; returns its name.
+    pub(super) fn forget(&mut self, root: BlobRoot, owner: &PublicKey) -> Option<Vec<u8>> {
+        self.until.remove(&(root, owner.to_bytes())).map(|until| name(owner, until))
+    }
+
+    /// Forgets what ended before `now`; returns the names.
+    pub(super) fn expire(&mut self, now: UnixSeconds) -> Vec<(BlobRoot, Vec<u8>)> {
+        let mut ended = Vec::new();
+        self.until.retain(|(root, owner), until| {
+            let keep = *until > now;
+            if !keep && let Ok(owner) = PublicKey::from_bytes(owner) {
+                ended.push((*root, name(&owner, *until)));
+            }
+            keep
+        });
+        ended
+    }
+
+    /// The name that a promise of this end gets.
+    pub(super) fn name(owner: &PublicKey, until: UnixSeconds) -> Vec<u8> {
+        name(owner, until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::identity::Keypair;
+
+    use super::*;
+
+    #[test]
+    fn promises_end_and_the_newest_counts() {
+        let (owner, root) = (Keypair::from_secret([1; 32]).public(), BlobRoot([2; 32]));
+        let mut leases = Leases::default();
+        assert_eq!(leases.note(root, &owner, UnixSeconds(10)), None);
+        assert_eq!(leases.note(root, &owner, UnixSeconds(20)), Some(name(&owner, UnixSeconds(10))));
+        assert_eq!(leases.note(root, &owner, UnixSeconds(20)), None, "the same again replaces nothing");
+        assert_eq!(read_name(&name(&owner, UnixSeconds(20))), Some((owner.clone(), UnixSeconds(20))));
+        assert!(leases.expire(UnixSeconds(19)).is_empty() && leases.is_promised(root));
+        assert_eq!(leases.expire(UnixSeconds(20)), [(root, name(&owner, UnixSeconds(20)))]);
+        assert!(!leases.is_promised(root));
+    }
+}

@@ -1,0 +1,373 @@
+//! Holding shards for others: takes them within a quota, hands them out, proves them, and lets them go when their
+//! leases end.
+//!
+//! What is promised is on the disk, synced, before the promise is signed. Whoever knows a shard's root may read it; only
+//! who leased it can end its lease. What has rotted is never handed out, and owned up to when asked.
+
+mod leases;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures::{AsyncReadExt as _, StreamExt as _, io::ReadHalf};
+use links::Stream;
+use runtime::unix_now;
+use shared::{
+    base::{BlobRoot, UnixSeconds, blob::HashTree},
+    identity::{Keypair, PublicKey},
+    storage::{
+        holders::{HolderAdvert, Lease, MAX_LEASE_SECONDS, vouch},
+        messages::{Ask, Said, ShardAnswer, ShardRequest},
+        placement::HolderKind,
+        proof::{self, Challenge},
+    },
+    wire::Refusal,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use self::leases::Leases;
+use super::{
+    HoldConfig, Incoming, Network,
+    exchange::{self, ExchangeError, STALLED_AFTER},
+};
+use crate::store::{Blobs, ByteStream, DiskBlobs, StoreError};
+
+/// Requests served at once; each hand-out keeps 4 MiB in memory.
+const SERVED_AT_ONCE: usize = 64;
+/// Of one peer: an owner with a segment of copies, a reader with some windows.
+const SERVED_OF_A_PEER: usize = 16;
+/// Who is sent away comes back after so long.
+const BUSY_FOR: Duration = Duration::from_millis(500);
+/// How often ended leases are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// An advert is believed for so long; two renewals may be lost.
+const ADVERT_LASTS_SECONDS: u64 = 1200;
+/// How soon an advert that nobody heard is said again.
+const ADVERT_AGAIN: Duration = Duration::from_secs(1);
+/// A clock may be off by this much without a lease being too long.
+const CLOCK_SKEW_SECONDS: u64 = 300;
+
+/// Holds shards.
+pub struct Hold {
+    config: HoldConfig,
+    key: Keypair,
+    operator: Keypair,
+    blobs: DiskBlobs,
+    leases: Mutex<Leases>,
+    serving: Mutex<BTreeMap<PublicKey, usize>>,
+}
+
+impl Hold {
+    /// Opens the store of others' shards in `directory`.
+    ///
+    /// # Errors
+    /// Where the store or the operator's key cannot be read.
+    pub async fn open(config: HoldConfig, directory: &Path, key: Keypair) -> anyhow::Result<Arc<Self>> {
+        let operator = match &config.operator_key {
+            Some(path) => runtime::load_key(path).context("storage.hold.operator_key")?,
+            None => key.clone(),
+        };
+        let quota_bytes = config.quota_mib.saturating_mul(1 << 20);
+        let directory = directory.to_owned();
+        let blobs = tokio::task::spawn_blocking(move || DiskBlobs::open(&directory, quota_bytes)).await??;
+        let leases = Mutex::new(Leases::load(&blobs).await?);
+        Ok(Arc::new(Self { config, key, operator, blobs, leases, serving: Mutex::default() }))
+    }
+
+    /// Serves `incoming` and says that it is there, until `shutdown`.
+    pub fn run(
+        self: &Arc<Self>,
+        network: Arc<Network>,
+        incoming: mpsc::Receiver<Incoming>,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<()> {
+        let hold = Arc::clone(self);
+        tokio::spawn(async move {
+            let serve = Arc::clone(&hold).serve_all(incoming, shutdown.clone());
+            tokio::join!(serve, hold.sweep(&shutdown), hold.advertise(&network, &shutdown));
+            hold.blobs.shutdown().await;
+        })
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve_all(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>, shutdown: CancellationToken) {
+        let mut served = tokio::task::JoinSet::new();
+        while let Some(Some(Incoming { peer, stream })) = shutdown.run_until_cancelled(incoming.recv()).await
+        {
+            while served.try_join_next().is_some() {}
+            let admitted = served.len() < SERVED_AT_ONCE && self.admit(&peer);
+            let hold = Arc::clone(&self);
+            served.spawn(async move {
+                if let Err(error) = hold.serve(&peer, stream, admitted).await {
+                    tracing::debug!(%peer, %error, "an exchange about a shard came to nothing");
+                }
+                if admitted {
+                    hold.dismiss(&peer);
+                }
+            });
+        }
+        served.shutdown().await;
+    }
+
+    fn admit(&self, peer: &PublicKey) -> bool {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = serving.entry(peer.clone()).or_default();
+        *count += 1;
+        if *count > SERVED_OF_A_PEER {
+            *count -= 1;
+            return false;
+        }
+        true
+    }
+
+    fn dismiss(&self, peer: &PublicKey) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = serving.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                serving.remove(peer);
+            }
+        }
+    }
+
+    async fn serve(&self, peer: &PublicKey, stream: Stream, admitted: bool) -> Result<(), ExchangeError> {
+        let (mut reader, mut writer) = stream.split();
+        let request = exchange::read_frame(&mut reader).await?;
+        let Ok(ShardRequest { request, ask }) = ShardRequest::read(&request) else {
+            return Err(ExchangeError::Protocol);
+        };
+        let (said, payload) = if admitted {
+            self.answer(peer, ask, reader).await
+        } else {
+            (refused(Refusal::Busy), Bytes::new())
+        };
+        exchange::reply(&mut writer, &ShardAnswer { request, said }, &payload).await
+    }
+
+    async fn answer(&self, peer: &PublicKey, ask: Ask, reader: ReadHalf<Stream>) -> (Said, Bytes) {
+        let nothing = Bytes::new();
+        match ask {
+            Ask::Store { root, bytes, lease_until } => {
+                let said = self.store(peer, root, bytes, lease_until, reader).await;
+                (said.unwrap_or_else(refused), nothing)
+            }
+            Ask::HandOut { root, range } => match self.hand_out(root, range).await {
+                Ok((said, payload)) => (said, payload),
+                Err(refusal) => (refused(refusal), nothing),
+            },
+            Ask::Drop { root } => {
+                let lease = self.leases().forget(root, peer);
+                if let Some(lease) = lease
+                    && let Err(error) = self.blobs.release(root, &lease).await
+                {
+                    tracing::warn!(%error, "a lease could not be ended");
+                }
+                (Said::Done, nothing)
+            }
+            Ask::Challenge { root, beacon, .. } => {
+                let challenge = Challenge { root, beacon, holder: self.key.public() };
+                (self.prove(&challenge).await.unwrap_or_else(refused), nothing)
+            }
+            // Who convicts a third convinces whoever looks; this node keeps no books about strangers.
+            Ask::Evidence(audit) => {
+                tracing::debug!(holder = %audit.transcript.challenge.holder, "heard of a failed audit");
+                (if audit.convicts() { Said::Done } else { refused(Refusal::Unspecified) }, nothing)
+            }
+        }
+    }
+
+    /// Takes a shard, or has it already, and promises to keep it.
+    async fn store(
+        &self,
+        owner: &PublicKey,
+        root: BlobRoot,
+        bytes: u64,
+        until: UnixSeconds,
+        reader: ReadHalf<Stream>,
+    ) -> Result<Said, Refusal> {
+        let issued = unix_now();
+        let term = issued.until(until);
+        if term == 0 || term > MAX_LEASE_SECONDS.saturating_sub(CLOCK_SKEW_SECONDS) {
+            return Err(Refusal::Expired);
+        }
+        // A shorter lease never takes away from a longer one.
+        let known = self.leases().get(root, owner);
+        let until = known.map_or(until, |known| known.max(until));
+        let name = Leases::name(owner, until);
+        match self.blobs.shape(root).await {
+            Ok(shape) if shape.size() != bytes => return Err(Refusal::Malformed),
+            Ok(_) => {
+                if known.is_none() && self.leases().is_full() {
+                    return Err(Refusal::OverBudget);
+                }
+                self.blobs.lease(root, &name).await.map_err(|error| refusal(&error))?;
+            }
+            Err(StoreError::Absent { .. }) => {
+                if self.leases().is_full() {
+                    return Err(Refusal::OverBudget);
+                }
+                let put = self.blobs.put(payload(reader, bytes), Some(root), &name).await;
+                let held = put.map_err(|error| refusal(&error))?;
+                if held.shape.size() != bytes {
+                    return Err(Refusal::Malformed);
+                }
+            }
+            Err(error) => return Err(refusal(&error)),
+        }
+        let before = self.leases().note(root, owner, until);
+        if let Some(before) = before
+            && let Err(error) = self.blobs.release(root, &before).await
+        {
+            tracing::warn!(%error, "a lease that was renewed could not be ended");
+        }
+        let lease = Lease { root, bytes, owner: owner.clone(), holder: self.key.public(), issued, until };
+        Ok(Said::Lease(lease.sign(&self.key)))
+    }
+
+    async fn hand_out(&self, root: BlobRoot, range: std::ops::Range<u64>) -> Result<(Said, Bytes), Refusal> {
+        let shape = self.blobs.shape(root).await.map_err(|error| refusal(&error))?;
+        if range.end > shape.size() {
+            return Err(Refusal::Malformed);
+        }
+        let slice = self.blobs.export(root, range).await.map_err(|error| refusal(&error))?;
+        let said = Said::Payload { shard_bytes: shape.size(), payload_bytes: slice.len() as u64 };
+        Ok((said, slice))
+    }
+
+    async fn prove(&self, challenge: &Challenge) -> Result<Said, Refusal> {
+        let root = challenge.root;
+        let material = match self.blobs.shape(root).await {
+            Ok(shape) => {
+                let leaves = challenge.leaves(shape);
+                let groups: BTreeSet<u32> = leaves.iter().map(|leaf| shape.group_of_leaf(*leaf)).collect();
+                self.blobs.proof_material(root, &groups).await
+            }
+            Err(error) => Err(error),
+        };
+        match material {
+            Ok((tree, groups)) => {
+                let groups = groups.iter().map(|(group, bytes)| (*group, &bytes[..])).collect();
+                Ok(Said::Proof(proof::answer(challenge, &tree, &groups, &self.key)))
+            }
+            // What was promised and is gone is owned up to; of the rest this node knows nothing.
+            Err(StoreError::Absent { .. } | StoreError::Rotten { .. }) if self.leases().is_promised(root) => {
+                let nothing = HashTree::of(b"").map_err(|_| Refusal::Unspecified)?;
+                Ok(Said::Proof(proof::answer(challenge, &nothing, &BTreeMap::new(), &self.key)))
+            }
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    async fn sweep(&self, shutdown: &CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+            let ended = self.leases().expire(unix_now());
+            for (root, lease) in ended {
+                if let Err(error) = self.blobs.release(root, &lease).await {
+                    tracing::warn!(%error, "a lease that ended could not be removed");
+                }
+            }
+            match self.blobs.collect_garbage().await {
+                Ok(0) => {}
+                Ok(bytes) => tracing::info!(bytes, "shards that nobody leases were removed"),
+                Err(error) => tracing::warn!(%error, "shards that nobody leases could not be removed"),
+            }
+        }
+    }
+
+    async fn advertise(&self, network: &Network, shutdown: &CancellationToken) {
+        let every = Duration::from_secs(self.config.advert_seconds.clamp(1, ADVERT_LASTS_SECONDS / 2));
+        let mut sequence = unix_now().0;
+        loop {
+            sequence = sequence.saturating_add(1);
+            let heard = match self.advert(network, sequence) {
+                Some(advert) => (network.publish)(advert).await,
+                None => false,
+            };
+            let pause = if heard { every } else { ADVERT_AGAIN };
+            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What this node offers; nothing while it has no address.
+    fn advert(&self, network: &Network, sequence: u64) -> Option<Vec<u8>> {
+        let addresses = (network.addresses)();
+        let place = addresses.iter().find_map(|address| {
+            let address = multiaddr::Multiaddr::try_from(address.clone()).ok()?;
+            exchange::place_of(&address)
+        })?;
+        let usage = self.blobs.usage();
+        let used = usage.stored_bytes.saturating_add(usage.incoming_bytes);
+        let issued = unix_now();
+        let advert = HolderAdvert {
+            node: self.key.public(),
+            operator: self.operator.public(),
+            operator_signature: vouch(&self.operator, &self.key.public()),
+            sequence,
+            issued,
+            expires: issued.plus(ADVERT_LASTS_SECONDS),
+            free_bytes: usage.quota_bytes.saturating_sub(used),
+            price: self.config.price,
+            network: place,
+            region: self.config.region,
+            autonomous_system: self.config.autonomous_system,
+            kind: HolderKind::Supernode,
+            software: concat!("blackhole/", env!("CARGO_PKG_VERSION")).to_owned(),
+            claimed_audits: 0,
+            addresses,
+        };
+        Some(advert.sign(&self.key))
+    }
+
+    /// What an operator wants to see: promises, and bytes used of how many.
+    pub fn status(&self) -> (usize, u64, u64) {
+        let usage = self.blobs.usage();
+        (self.leases().count(), usage.stored_bytes, usage.quota_bytes)
+    }
+}
+
+fn refused(refusal: Refusal) -> Said {
+    let retry_after = if refusal == Refusal::Busy { BUSY_FOR } else { Duration::ZERO };
+    Said::Refused { refusal, retry_after }
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    match error {
+        StoreError::Absent { .. } | StoreError::Rotten { .. } => Refusal::NotFound,
+        StoreError::Quota { .. } => Refusal::OverBudget,
+        StoreError::TooLong | StoreError::Forged { .. } | StoreError::Source(_) => Refusal::Malformed,
+        StoreError::Busy => Refusal::Busy,
+        error => {
+            tracing::warn!(%error, "the store of shards failed");
+            Refusal::Unspecified
+        }
+    }
+}
+
+/// Exactly `bytes` of a stream, as the store takes them.
+fn payload(reader: ReadHalf<Stream>, bytes: u64) -> ByteStream {
+    const PIECE: u64 = 64 * 1024;
+    let pieces = futures::stream::try_unfold((reader, bytes), |(mut reader, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let length = usize::try_from(left.min(PIECE)).map_err(std::io::Error::other)?;
+        let mut piece = vec![0; length];
+        tokio::time::timeout(STALLED_AFTER, reader.read_exact(&mut piece))
+            .await
+            .map_err(|_| std::io::ErrorKind::TimedOut)??;
+        Ok(Some((Bytes::from(piece), (reader, left - length as u64))))
+    });
+    pieces.boxed()
+}

@@ -1,0 +1,237 @@
+//! What an owner must not forget: its objects, where their shards are, and what is kept against whom. One redb, one
+//! transaction a change, synced.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
+use serde::{Deserialize, Serialize};
+use shared::{
+    base::SegmentId,
+    identity::PublicKey,
+    storage::{
+        holders::{HolderAdvert, Lease},
+        proof::Standing,
+        record::SegmentRecord,
+    },
+};
+
+/// Path of the object, sealed; its signed record.
+const OBJECTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("objects");
+/// Name of the segment; a [`SegmentRow`] in JSON.
+const SEGMENTS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("segments");
+/// The same of segments that are on their way: what is found here by a new process was never acknowledged.
+const INTENTS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("intents");
+/// Key of a holder; the last advert seen.
+const HOLDERS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("holders");
+/// Key of a holder; what its audits add up to.
+const STANDINGS: TableDefinition<[u8; 32], [u64; 8]> = TableDefinition::new("standings");
+/// Number; a signed account of an audit that failed.
+const EVIDENCE: TableDefinition<u64, &[u8]> = TableDefinition::new("evidence");
+
+/// The one layout of rows there is so far.
+const VERSION: u32 = 1;
+/// Accounts of failed audits kept, the newest: 32 MiB at most.
+const EVIDENCE_MAX: u64 = 1000;
+
+/// A segment and who holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SegmentRow {
+    version: u32,
+    /// Hexadecimal, as all bytes here.
+    record: String,
+    /// Shard and signed lease.
+    leases: Vec<(u16, String)>,
+}
+
+/// A segment's record, and the lease of each shard that is held.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) record: SegmentRecord,
+    /// By shard: the promise, and as it was signed.
+    pub(super) leases: Vec<(u16, Lease, Vec<u8>)>,
+}
+
+impl Stored {
+    fn encode(&self) -> anyhow::Result<Vec<u8>> {
+        let (_, record) = self.record.encode();
+        let leases = self.leases.iter().map(|(shard, _, signed)| (*shard, hex::encode(signed))).collect();
+        Ok(serde_json::to_vec(&SegmentRow { version: VERSION, record: hex::encode(record), leases })?)
+    }
+
+    fn read(id: [u8; 32], row: &[u8]) -> anyhow::Result<Self> {
+        let row: SegmentRow = serde_json::from_slice(row)?;
+        anyhow::ensure!(row.version == VERSION, "a row of layout {}", row.version);
+        let record = SegmentRecord::read(SegmentId(id), &hex::decode(row.record)?)?;
+        let leases = row.leases.into_iter().map(|(shard, signed)| {
+            let signed = hex::decode(signed)?;
+            Ok((shard, Lease::open(&signed)?, signed))
+        });
+        Ok(Self { record, leases: leases.collect::<anyhow::Result<_>>()? })
+    }
+}
+
+/// The database. Its methods block on the disk.
+#[derive(Clone)]
+pub(super) struct Catalog(Arc<Database>);
+
+/// What a new process begins with.
+#[derive(Default)]
+pub(super) struct Before {
+    pub(super) segments: Vec<Stored>,
+    pub(super) intents: Vec<Stored>,
+    pub(super) holders: Vec<HolderAdvert>,
+    pub(super) standings: Vec<(PublicKey, Standing)>,
+}
+
+impl Catalog {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let database = Database::create(path).with_context(|| format!("opening {}", path.display()))?;
+        let write = database.begin_write()?;
+        write.open_table(OBJECTS)?;
+        write.open_table(SEGMENTS)?;
+        write.open_table(INTENTS)?;
+        write.open_table(HOLDERS)?;
+        write.open_table(STANDINGS)?;
+        write.open_table(EVIDENCE)?;
+        write.commit()?;
+        Ok(Self(Arc::new(database)))
+    }
+
+    pub(super) fn load(&self) -> anyhow::Result<Before> {
+        let read = self.0.begin_read()?;
+        let mut before = Before::default();
+        for row in read.open_table(SEGMENTS)?.iter()? {
+            let (id, row) = row?;
+            before.segments.push(Stored::read(id.value(), row.value()).context("a segment's row")?);
+        }
+        for row in read.open_table(INTENTS)?.iter()? {
+            let (id, row) = row?;
+            before.intents.push(Stored::read(id.value(), row.value()).context("an intent's row")?);
+        }
+        for row in read.open_table(HOLDERS)?.iter()? {
+            before.holders.push(HolderAdvert::open(row?.1.value())?);
+        }
+        for row in read.open_table(STANDINGS)?.iter()? {
+            let (holder, counts) = row?;
+            let standing = Standing::from_counts(counts.value());
+            before.standings.push((PublicKey::from_bytes(&holder.value())?, standing));
+        }
+        Ok(before)
+    }
+
+    /// All objects: sealed path and record.
+    pub(super) fn objects(&self) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(OBJECTS)?;
+        let rows = table.iter()?.map(|row| {
+            let (path, record) = row?;
+            Ok((path.value().to_vec(), record.value().to_vec()))
+        });
+        rows.collect()
+    }
+
+    pub(super) fn object(&self, path: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = self.0.begin_read()?;
+        Ok(read.open_table(OBJECTS)?.get(path)?.map(|record| record.value().to_vec()))
+    }
+
+    pub(super) fn segment(&self, id: SegmentId) -> anyhow::Result<Option<Stored>> {
+        let read = self.0.begin_read()?;
+        let row = read.open_table(SEGMENTS)?.get(id.0)?.map(|row| Stored::read(id.0, row.value()));
+        row.transpose()
+    }
+
+    /// A segment is about to be sent: what leases come of it is cleared up after a crash.
+    pub(super) fn intend(&self, record: &SegmentRecord) -> anyhow::Result<()> {
+        self.put_intent(&Stored { record: record.clone(), leases: Vec::new() })
+    }
+
+    /// A segment on its way, with the leases it has so far.
+    pub(super) fn put_intent(&self, stored: &Stored) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        write.open_table(INTENTS)?.insert(stored.record.encode().0.0, stored.encode()?.as_slice())?;
+        Ok(write.commit()?)
+    }
+
+    /// What was on its way came to nothing.
+    pub(super) fn forget_intent(&self, id: SegmentId) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        write.open_table(INTENTS)?.remove(id.0)?;
+        Ok(write.commit()?)
+    }
+
+    /// An object is whole: from now on it is there, with all its segments, also after a crash. Returns the record
+    /// that it replaces.
+    pub(super) fn commit(
+        &self,
+        path: &[u8],
+        record: &[u8],
+        segments: &[Stored],
+    ) -> anyhow::Result<Option<Vec<u8>>> {
+        let write = self.0.begin_write()?;
+        let before = write.open_table(OBJECTS)?.insert(path, record)?.map(|before| before.value().to_vec());
+        for stored in segments {
+            let id = stored.record.encode().0.0;
+            write.open_table(SEGMENTS)?.insert(id, stored.encode()?.as_slice())?;
+            write.open_table(INTENTS)?.remove(id)?;
+        }
+        write.commit()?;
+        Ok(before)
+    }
+
+    /// A segment's shards moved, or their leases were renewed.
+    pub(super) fn put_segment(&self, stored: &Stored) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        write.open_table(SEGMENTS)?.insert(stored.record.encode().0.0, stored.encode()?.as_slice())?;
+        Ok(write.commit()?)
+    }
+
+    /// A segment is nobody's any more.
+    pub(super) fn remove_segment(&self, id: SegmentId) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        write.open_table(SEGMENTS)?.remove(id.0)?;
+        Ok(write.commit()?)
+    }
+
+    /// A holder's advert, kept as it came.
+    pub(super) fn put_holder(&self, node: &PublicKey, advert: &[u8]) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        write.open_table(HOLDERS)?.insert(node.to_bytes(), advert)?;
+        Ok(write.commit()?)
+    }
+
+    pub(super) fn put_standings(&self, standings: &[(PublicKey, Standing)]) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        {
+            let mut table = write.open_table(STANDINGS)?;
+            for (holder, standing) in standings {
+                table.insert(holder.to_bytes(), standing.to_counts())?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Keeps an account of a failed audit, and lets the oldest go.
+    pub(super) fn put_evidence(&self, account: &[u8]) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        {
+            let mut table = write.open_table(EVIDENCE)?;
+            let next = table.last()?.map_or(0, |(last, _)| last.value() + 1);
+            table.insert(next, account)?;
+            if table.len()? > EVIDENCE_MAX {
+                table.pop_first()?;
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Accounts of failed audits, oldest first.
+    pub(super) fn evidence(&self) -> anyhow::Result<Vec<Vec<u8>>> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(EVIDENCE)?;
+        table.iter()?.map(|row| Ok(row?.1.value().to_vec())).collect()
+    }
+}

@@ -1,0 +1,320 @@
+//! This node's objects, held by others: sealed and coded here, placed, read back, audited and repaired.
+//!
+//! ```text
+//! put ─► seal ─► segments ─► code ─► Upload ─► leases ─┐
+//! get ◄─ open ◄─ segments ◄─ code ◄─ Read              ├─► catalogue, in one transaction: acknowledged
+//! watch: Custody ─► audits, rebuilds, renewals ────────┘
+//! ```
+//! An object is acknowledged when enough holders signed for each segment *and* the catalogue has it, synced. What a
+//! process that died had sent before that is let go by the next one.
+//!
+//! Names and keys are in the catalogue on this node's disk, sealed records and all; whoever loses that disk keeps the
+//! shards and cannot open them.
+
+mod catalog;
+mod get;
+mod put;
+mod shards;
+mod watch;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use runtime::unix_now;
+use serde::{Deserialize, Serialize};
+use shared::{
+    base::{Instant, SegmentId, UnixSeconds},
+    identity::{Keypair, PublicKey},
+    storage::{
+        custody::{Custody, Policy, Rhythm},
+        holders::{Directory, FailedAudit, HolderAdvert, HolderVerdict},
+        placement::Holder,
+        record::{Body, ObjectRecord},
+        repair::Terms,
+        seal::PathKey,
+    },
+};
+use tokio::sync::{Notify, Semaphore};
+
+use self::catalog::{Catalog, Stored};
+use super::{Network, OwnConfig};
+
+/// Puts and rebuilds at once: each holds a segment and its shards in memory, some 256 MiB.
+const SEGMENTS_AT_ONCE: usize = 2;
+/// The one bucket that the command line knows.
+const BUCKET: &str = "default";
+
+/// What a put or a get moved, for whoever draws a bar.
+pub type Moved = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// An object, as a listing shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, in seconds since 1970.
+    pub modified_unix: u64,
+}
+
+/// A segment, as a status shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SegmentStatus {
+    /// The object it is of.
+    pub name: String,
+    /// Its own name.
+    pub segment: String,
+    /// Shards held, needed and in all.
+    pub alive: u16,
+    /// As many suffice.
+    pub needed: u16,
+    /// As many there are when it is whole.
+    pub total: u16,
+    /// Who holds which.
+    pub holders: Vec<(u16, String)>,
+}
+
+/// What an owner may want to know.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Holders that are known, and of them those that count.
+    pub holders: usize,
+    /// Of them those whose shards count.
+    pub counted: usize,
+    /// All segments.
+    pub segments: Vec<SegmentStatus>,
+    /// What each holder's audits add up to, in words.
+    pub standings: Vec<(String, String)>,
+    /// Audits that failed: who, and how.
+    pub failed_audits: Vec<(String, String)>,
+}
+
+/// Owns objects.
+pub struct Own {
+    config: OwnConfig,
+    key: Keypair,
+    network: Arc<Network>,
+    catalog: Catalog,
+    state: Mutex<State>,
+    /// Something is to be done before the next deadline.
+    changed: Notify,
+    segments_at_once: Semaphore,
+    started: std::time::Instant,
+}
+
+struct State {
+    custody: Custody,
+    directory: Directory,
+    /// The last advert of each holder, also of those whose time is past.
+    contacts: BTreeMap<PublicKey, HolderAdvert>,
+}
+
+impl Own {
+    /// Opens the catalogue in `directory`, and watches again what is in it.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be read.
+    pub async fn open(
+        config: OwnConfig,
+        directory: &Path,
+        key: Keypair,
+        network: Arc<Network>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let path = directory.join("owner.redb");
+        let (catalog, before) = tokio::task::spawn_blocking(move || {
+            let catalog = Catalog::open(&path)?;
+            let before = catalog.load().with_context(|| format!("reading {}", path.display()))?;
+            anyhow::Ok((catalog, before))
+        })
+        .await??;
+        let policy = Policy {
+            terms: Terms { price_max: config.price_max, reputation_min: config.reputation_min },
+            rhythm: Rhythm {
+                audit_every: Duration::from_secs(config.audit_seconds.max(1)),
+                gone_after: Duration::from_secs(config.gone_seconds.max(1)),
+            },
+            vetting_audits: config.vetting_audits,
+        };
+        let mut custody = Custody::new(policy, runtime::random_seed()?);
+        let mut contacts = BTreeMap::new();
+        before.standings.into_iter().for_each(|(holder, standing)| custody.restore(holder, standing));
+        for advert in before.holders {
+            custody.handle_advert(&advert);
+            if !advert.is_current(unix_now()) {
+                custody.handle_advert_expired(&advert.node);
+            }
+            contacts.insert(advert.node.clone(), advert);
+        }
+        for Stored { record, leases } in before.segments {
+            let held: Vec<_> = leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect();
+            let line = record.shape().profile().repair_line();
+            custody.watch(Instant::default(), record, line, &held)?;
+        }
+        let state = Mutex::new(State { custody, directory: Directory::default(), contacts });
+        let own = Arc::new(Self {
+            config,
+            key,
+            network,
+            catalog,
+            state,
+            changed: Notify::new(),
+            segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
+            started: std::time::Instant::now(),
+        });
+        for stored in before.intents {
+            tracing::info!(leases = stored.leases.len(), "an upload that was broken off is let go");
+            tokio::spawn(Arc::clone(&own).let_go(stored));
+        }
+        Ok(own)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Instant {
+        let micros = self.started.elapsed().as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// The key of the owner's names, from its node key: who has that has all.
+    fn bucket(&self) -> PathKey {
+        let secret = blake3::derive_key("blackhole 2026-11-26 storage owner", &self.key.to_secret());
+        PathKey::bucket(&secret, BUCKET)
+    }
+
+    fn lease_until(&self) -> UnixSeconds {
+        unix_now().plus(self.config.lease_days.clamp(1, 80) * 86_400)
+    }
+
+    fn contact(&self, holder: &PublicKey) -> Option<HolderAdvert> {
+        self.state().contacts.get(holder).cloned()
+    }
+
+    fn holders(&self) -> Vec<Holder> {
+        self.state().custody.holders().cloned().collect()
+    }
+
+    /// A holder's advert came by gossip. Its network is what the holder is dialled at.
+    pub async fn handle_advert(&self, bytes: Vec<u8>) {
+        let node = {
+            let mut state = self.state();
+            let verdict = state.directory.handle_advert(unix_now(), &bytes);
+            let HolderVerdict::Fresh(node) = verdict else {
+                return tracing::trace!(?verdict, "an advert of a holder changed nothing");
+            };
+            let Some(advert) = state.directory.get(unix_now(), &node).cloned() else { return };
+            // One's own shards at oneself are no safer than the disk they came from.
+            if node == self.key.public() {
+                return;
+            }
+            state.custody.handle_advert(&advert);
+            state.contacts.insert(node.clone(), advert);
+            node
+        };
+        let catalog = self.catalog.clone();
+        let kept = blocking(move || catalog.put_holder(&node, &bytes)).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a holder's advert could not be kept");
+        }
+        self.changed.notify_one();
+    }
+
+    /// All objects, by name.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be read.
+    pub async fn list(&self) -> anyhow::Result<Vec<Listed>> {
+        let catalog = self.catalog.clone();
+        let bucket = self.bucket();
+        let rows = blocking(move || catalog.objects()).await?;
+        let mut listed = Vec::with_capacity(rows.len());
+        for (path, record) in rows {
+            let record = ObjectRecord::read(&record)?;
+            listed.push(Listed {
+                name: bucket.open_path(&path)?.as_str().to_owned(),
+                bytes: record.public.plain_bytes(),
+                modified_unix: record.public.modified.0,
+            });
+        }
+        listed.sort_by(|one, next| one.name.cmp(&next.name));
+        Ok(listed)
+    }
+
+    /// Where everything is, and how the holders stand.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be read.
+    pub async fn status(&self) -> anyhow::Result<Status> {
+        let catalog = self.catalog.clone();
+        let (rows, evidence) = blocking(move || Ok((catalog.objects()?, catalog.evidence()?))).await?;
+        let bucket = self.bucket();
+        let mut status = Status::default();
+        for account in evidence {
+            let FailedAudit { transcript, .. } = FailedAudit::open(&account)?;
+            let how = format!("{:?}", transcript.verdict);
+            status.failed_audits.push((transcript.challenge.holder.to_string(), how));
+        }
+        let mut segments = Vec::new();
+        for (path, record) in rows {
+            let (name, record) = (bucket.open_path(&path)?, ObjectRecord::read(&record)?);
+            if let Body::Parts(parts) = record.public.body {
+                let ids = parts.into_iter().flat_map(|part| part.segments);
+                segments.extend(ids.map(|segment| (name.as_str().to_owned(), segment)));
+            }
+        }
+        for (name, segment) in segments {
+            let catalog = self.catalog.clone();
+            let Some(stored) = blocking(move || catalog.segment(segment)).await? else { continue };
+            let profile = stored.record.shape().profile();
+            let state = self.state();
+            let holders = state.custody.shards(segment).map(|(shard, holder)| (shard, holder.to_string()));
+            status.segments.push(SegmentStatus {
+                name,
+                segment: segment.to_string(),
+                alive: state.custody.alive(segment).unwrap_or(0),
+                needed: profile.data_shards(),
+                total: profile.total_shards(),
+                holders: holders.collect(),
+            });
+        }
+        let state = self.state();
+        status.holders = state.custody.holders().count();
+        status.counted = state.custody.holders().filter(|holder| holder.counts()).count();
+        let standings = state.custody.standings();
+        status.standings =
+            standings.map(|(holder, standing)| (holder.to_string(), standing.to_string())).collect();
+        Ok(status)
+    }
+
+    /// Ends the leases of what is not wanted any more, as far as the holders can be reached; the rest ends by itself.
+    async fn let_go(self: Arc<Self>, stored: Stored) {
+        let (segment, _) = stored.record.encode();
+        for (shard, lease, _) in &stored.leases {
+            if let Some(root) = stored.record.root(*shard) {
+                self.drop_shard(&lease.holder, root).await;
+            }
+        }
+        let catalog = self.catalog.clone();
+        if let Err(error) = blocking(move || catalog.forget_intent(segment)).await {
+            tracing::warn!(%error, "an upload that was broken off could not be forgotten");
+        }
+    }
+
+    fn forget_segment(&self, segment: SegmentId) {
+        self.state().custody.forget(segment);
+    }
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("work on the disk ended in a panic")?
+}

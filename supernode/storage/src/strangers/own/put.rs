@@ -1,0 +1,241 @@
+//! An object goes out: sealed, cut, coded, and sent to whoever promises to keep it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use rand::TryRngCore as _;
+use runtime::unix_now;
+use shared::{
+    base::SegmentId,
+    storage::{
+        erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape},
+        holders::Lease,
+        placement::{Holder, Need, place},
+        record::{Body, MAX_INLINE_BYTES, ObjectDraft, ObjectRecord, ObjectSecret, Part, SegmentRecord},
+        seal::{ObjectKey, ObjectPath, Sealer, Sealing},
+        upload::{self, Upload},
+    },
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::{Moved, Own, blocking, catalog::Stored};
+
+/// Read at once from the source.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Spare holders for so many shards, one more.
+const SHARDS_TO_A_SPARE: u16 = 8;
+
+impl Own {
+    /// Stores an object under `path`, all of `source`; it replaces what was there. On return it is acknowledged: enough
+    /// holders signed for it, and the catalogue is synced. A source that is not `expected` bytes long broke off, and
+    /// nothing is stored. `moved` is told of bytes as holders confirm them.
+    ///
+    /// # Errors
+    /// Says why it was not stored; what was there before still is.
+    pub async fn put(
+        self: &Arc<Self>,
+        path: &ObjectPath,
+        mut source: impl AsyncRead + Unpin + Send,
+        expected: Option<u64>,
+        moved: Moved,
+    ) -> anyhow::Result<u64> {
+        let sealing = Sealing::Aes256Gcm;
+        let (object_key, mut salt) = (ObjectKey::from_bytes(runtime::random_seed()?), fresh::<16>()?);
+        let mut first = Vec::new();
+        let inline_bytes = usize::try_from(MAX_INLINE_BYTES)?;
+        (&mut source).take(MAX_INLINE_BYTES + 1).read_to_end(&mut first).await?;
+        let inline = first.len() <= inline_bytes;
+        if inline {
+            salt = [0; 16];
+        }
+        let mut sealer = Sealer::new(sealing, &object_key.stream(&salt));
+        let mut sealed = Vec::new();
+        sealer.update(&first, &mut sealed)?;
+        let mut segments: Vec<Stored> = Vec::new();
+        let stored = async {
+            if !inline {
+                let full = usize::try_from(MAX_SEGMENT_BYTES)?;
+                let mut piece = vec![0; PIECE_BYTES];
+                loop {
+                    let read = source.read(&mut piece).await.context("reading the object")?;
+                    if read == 0 {
+                        break;
+                    }
+                    sealer.update(&piece[..read], &mut sealed)?;
+                    // Cut only where more follows, so that no segment is empty.
+                    if sealed.len() > full {
+                        let rest = sealed.split_off(full);
+                        let segment = std::mem::replace(&mut sealed, rest);
+                        segments.push(self.put_segment(segment, &moved).await?);
+                    }
+                }
+            }
+            let shape = sealer.finish(&mut sealed);
+            while !inline && !sealed.is_empty() {
+                let rest = sealed.split_off(sealed.len().min(usize::try_from(MAX_SEGMENT_BYTES)?));
+                let segment = std::mem::replace(&mut sealed, rest);
+                segments.push(self.put_segment(segment, &moved).await?);
+            }
+            let ids: Vec<SegmentId> = segments.iter().map(|stored| stored.record.encode().0).collect();
+            let body = if inline {
+                Body::Inline(std::mem::take(&mut sealed))
+            } else {
+                Body::Parts(vec![Part { shape, salt, segments: ids }])
+            };
+            let bytes = shape.plain_bytes();
+            if let Some(expected) = expected.filter(|expected| *expected != bytes) {
+                bail!("{bytes} bytes came, where {expected} were announced");
+            }
+            self.commit(
+                path,
+                ObjectSecret { key: object_key, attributes: Vec::new() },
+                sealing,
+                body,
+                &segments,
+            )
+            .await?;
+            anyhow::Ok(bytes)
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            for stored in segments {
+                tokio::spawn(Arc::clone(self).let_go(stored));
+            }
+        }
+        stored
+    }
+
+    async fn commit(
+        self: &Arc<Self>,
+        path: &ObjectPath,
+        secret: ObjectSecret,
+        sealing: Sealing,
+        body: Body,
+        segments: &[Stored],
+    ) -> anyhow::Result<()> {
+        let bucket = self.bucket();
+        let sealed_path = bucket.seal_path(path);
+        let (_, record_key) = bucket.object(path);
+        // Milliseconds since 1970, so that a later statement of the same path has the higher number.
+        let sequence = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+        let sequence = u64::try_from(sequence)?;
+        let draft = ObjectDraft { sequence, modified: unix_now(), sealing, body };
+        let record = draft.sign(&secret, &record_key, &fresh::<24>()?, &self.key)?;
+        let (catalog, rows) = (self.catalog.clone(), segments.to_vec());
+        let before = blocking(move || catalog.commit(&sealed_path, &record, &rows)).await?;
+        for Stored { record, leases } in segments {
+            let held: Vec<_> =
+                leases.iter().map(|(shard, lease, _)| (*shard, lease.holder.clone())).collect();
+            let line = record.shape().profile().repair_line();
+            let watched = self.state().custody.watch(self.now(), record.clone(), line, &held);
+            watched.context("the object is stored, and cannot be watched over")?;
+        }
+        self.changed.notify_one();
+        if let Some(before) = before {
+            self.release(&before).await;
+        }
+        Ok(())
+    }
+
+    /// Lets go of what a record named that was replaced.
+    async fn release(self: &Arc<Self>, record: &[u8]) {
+        let Ok(ObjectRecord { public: ObjectDraft { body: Body::Parts(parts), .. }, .. }) =
+            ObjectRecord::read(record)
+        else {
+            return;
+        };
+        for segment in parts.into_iter().flat_map(|part| part.segments) {
+            self.forget_segment(segment);
+            let catalog = self.catalog.clone();
+            let removed = blocking(move || {
+                let stored = catalog.segment(segment)?;
+                catalog.remove_segment(segment)?;
+                Ok(stored)
+            });
+            match removed.await {
+                Ok(Some(stored)) => drop(tokio::spawn(Arc::clone(self).let_go(stored))),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a segment that was replaced could not be forgotten"),
+            }
+        }
+    }
+
+    async fn put_segment(self: &Arc<Self>, sealed: Vec<u8>, moved: &Moved) -> anyhow::Result<Stored> {
+        let _place = self.segments_at_once.acquire().await?;
+        let holders = self.holders();
+        let profile = Profile::for_network(independent(&holders));
+        let bytes = sealed.len() as u64;
+        let shape = SegmentShape::new(profile, bytes).context("a segment without bytes")?;
+        let (record, shards) = blocking(move || encode(shape, &sealed)).await?;
+        let (segment, _) = record.encode();
+        let need = Need {
+            profile,
+            shards: profile.total_shards(),
+            spares: (profile.total_shards() / SHARDS_TO_A_SPARE).max(1),
+            shard_bytes: shape.shard_bytes(),
+            price_max: self.config.price_max,
+            reputation_min: self.config.reputation_min,
+        };
+        let placement = place(segment, &need, [], &holders);
+        let enough = upload::enough(&record);
+        if placement.chosen.len() < usize::from(enough) {
+            bail!(
+                "{} holders are known, and of a segment's {} shards {} found one: {:?}",
+                holders.len(),
+                profile.total_shards(),
+                placement.chosen.len(),
+                placement.passed_over
+            );
+        }
+        let catalog = self.catalog.clone();
+        let intended = record.clone();
+        blocking(move || catalog.intend(&intended)).await?;
+        let lease_until = self.lease_until();
+        let chosen = (0..).zip(placement.chosen.iter().map(|holder| holder.node.clone())).collect();
+        let spares = placement.spares.iter().map(|holder| holder.node.clone()).collect();
+        let (owner, record_sent) = (self.key.public(), record.clone());
+        let plan = upload::Plan { record: record_sent, owner, lease_until, chosen, spares };
+        let upload = Upload::new(self.now(), plan);
+        let (acknowledged, held) = self.drive_upload(upload, &record, lease_until, &shards, moved).await;
+        let leases = held.into_iter().map(|(shard, signed)| Ok((shard, Lease::open(&signed)?, signed)));
+        let stored = Stored { record, leases: leases.collect::<anyhow::Result<_>>()? };
+        // So that a process that dies before the object is whole has these let go.
+        let (catalog, row) = (self.catalog.clone(), stored.clone());
+        blocking(move || catalog.put_intent(&row)).await?;
+        if !acknowledged {
+            let held = stored.leases.len();
+            tokio::spawn(Arc::clone(self).let_go(stored));
+            bail!("{held} holders took their shard, where {enough} would have been enough");
+        }
+        Ok(stored)
+    }
+}
+
+/// How many holders could hold a shard each: those that count, one an operator.
+fn independent(holders: &[Holder]) -> usize {
+    let operators = holders.iter().filter(|holder| holder.counts()).map(|holder| &holder.operator);
+    operators.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+fn encode(shape: SegmentShape, sealed: &[u8]) -> anyhow::Result<(SegmentRecord, BTreeMap<u16, Bytes>)> {
+    let shard_bytes = usize::try_from(shape.shard_bytes())?;
+    let total = shape.profile().total_shards();
+    let mut shards: Vec<Vec<u8>> = (0..total).map(|_| Vec::with_capacity(shard_bytes)).collect();
+    let mut encoder = SegmentEncoder::new(shape);
+    for stripe in 0..shape.stripes() {
+        let range = shape.stripe_range(stripe).context("a stripe beyond the end")?;
+        let data = &sealed[usize::try_from(range.start)?..usize::try_from(range.end)?];
+        encoder.stripe(data, |shard, block| shards[usize::from(shard)].extend_from_slice(block))?;
+    }
+    let roots = encoder.finish()?.iter().map(|tree| tree.root()).collect();
+    let record = SegmentRecord::new(shape, roots).context("a root for each shard")?;
+    Ok((record, (0..).zip(shards.into_iter().map(Bytes::from)).collect()))
+}
+
+/// Fresh bytes from the system.
+fn fresh<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).context("the system gave no randomness")?;
+    Ok(bytes)
+}

@@ -1,0 +1,276 @@
+//! Shards to and from holders: what the machines ask for, done.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use rand::Rng as _;
+use shared::{
+    base::{BlobRoot, EffectId, RequestId, UnixSeconds, blob::BlobShape},
+    identity::PublicKey,
+    storage::{
+        messages::{Ask, MAX_PAYLOAD_BYTES, Said, ShardRequest},
+        proof::Challenge,
+        read::{self, FetchFailure, Read},
+        record::SegmentRecord,
+        upload::{self, Upload},
+    },
+    wire::Refusal,
+};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{Moved, Own};
+use crate::{
+    store,
+    strangers::exchange::{self, ExchangeError},
+};
+
+/// What a read was for, and whom it found out.
+pub(super) struct Window {
+    /// The same bytes of each shard that came.
+    pub(super) shards: BTreeMap<u16, Bytes>,
+    /// Shard, holder, and whether it sent something else.
+    pub(super) missing: Vec<(u16, PublicKey, bool)>,
+}
+
+/// Work of one machine under way, by effect, so that it can be broken off.
+struct Running<T> {
+    set: JoinSet<(EffectId, T)>,
+    handles: BTreeMap<EffectId, AbortHandle>,
+}
+
+impl<T: Send + 'static> Running<T> {
+    fn new() -> Self {
+        Self { set: JoinSet::new(), handles: BTreeMap::new() }
+    }
+
+    fn begin(&mut self, id: EffectId, work: impl Future<Output = T> + Send + 'static) {
+        let handle = self.set.spawn(async move { (id, work.await) });
+        self.handles.insert(id, handle);
+    }
+
+    fn cancel(&mut self, id: EffectId) {
+        if let Some(handle) = self.handles.remove(&id) {
+            handle.abort();
+        }
+    }
+
+    /// The next that ends by itself; waits for ever while nothing runs.
+    async fn next(&mut self) -> (EffectId, T) {
+        loop {
+            match self.set.join_next().await {
+                Some(Ok((id, result))) => {
+                    self.handles.remove(&id);
+                    return (id, result);
+                }
+                // Broken off.
+                Some(Err(_)) => {}
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }
+}
+
+impl Own {
+    /// Until `deadline` of a machine.
+    async fn until(&self, deadline: Option<shared::base::Instant>) {
+        match deadline {
+            Some(deadline) => tokio::time::sleep(deadline.since(self.now())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        holder: &PublicKey,
+        ask: Ask,
+        payload: Option<Bytes>,
+    ) -> Result<(Said, futures::io::ReadHalf<links::Stream>), ExchangeError> {
+        let contact = self.contact(holder).ok_or(ExchangeError::Unreachable)?;
+        let request = ShardRequest { request: RequestId(rand::rng().random()), ask };
+        let frame = request.encode().ok_or(ExchangeError::Protocol)?;
+        exchange::ask(&self.network, &contact, &frame, payload).await
+    }
+
+    /// Sends a shard, or renews its lease where there is no `shard`; returns the signed lease as it came.
+    pub(super) async fn store_shard(
+        &self,
+        holder: &PublicKey,
+        (root, bytes): (BlobRoot, u64),
+        lease_until: UnixSeconds,
+        shard: Option<Bytes>,
+    ) -> Result<Vec<u8>, ExchangeError> {
+        match self.ask(holder, Ask::Store { root, bytes, lease_until }, shard).await? {
+            (Said::Lease(lease), _) => Ok(lease),
+            _ => Err(ExchangeError::Protocol),
+        }
+    }
+
+    /// Ends a lease; whoever cannot be reached keeps the shard until it ends by itself.
+    pub(super) async fn drop_shard(&self, holder: &PublicKey, root: BlobRoot) {
+        if let Err(error) = self.ask(holder, Ask::Drop { root }, None).await {
+            tracing::debug!(%holder, %error, "a lease ends by itself");
+        }
+    }
+
+    /// Asks a question; returns the signed proof as it came.
+    pub(super) async fn challenge(&self, challenge: &Challenge) -> Result<Vec<u8>, ExchangeError> {
+        let Challenge { root, beacon, holder } = challenge;
+        let within = shared::storage::proof::ANSWER_WITHIN;
+        match self.ask(holder, Ask::Challenge { root: *root, beacon: *beacon, within }, None).await? {
+            (Said::Proof(proof), _) => Ok(proof),
+            _ => Err(ExchangeError::Protocol),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        holder: &PublicKey,
+        root: BlobRoot,
+        shard_bytes: u64,
+        range: Range<u64>,
+    ) -> Result<Bytes, FetchFailure> {
+        let failure = |error| match error {
+            ExchangeError::Refused(Refusal::NotFound) => FetchFailure::Lost,
+            ExchangeError::Protocol => FetchFailure::Wrong,
+            _ => FetchFailure::Unavailable,
+        };
+        let asked = self.ask(holder, Ask::HandOut { root, range: range.clone() }, None).await;
+        let (said, mut reader) = asked.map_err(failure)?;
+        match said {
+            Said::Payload { shard_bytes: said, payload_bytes } => {
+                if said != shard_bytes || payload_bytes > MAX_PAYLOAD_BYTES {
+                    return Err(FetchFailure::Wrong);
+                }
+                let slice =
+                    exchange::read_payload(&mut reader, payload_bytes, |_| {}).await.map_err(failure)?;
+                let shape = BlobShape::new(shard_bytes).ok_or(FetchFailure::Wrong)?;
+                let verified =
+                    tokio::task::spawn_blocking(move || store::open_slice(root, shape, &range, &slice)).await;
+                verified.map_err(|_| FetchFailure::Unavailable)?.map_err(|_| FetchFailure::Wrong)
+            }
+            _ => Err(FetchFailure::Wrong),
+        }
+    }
+
+    /// Drives an upload to its end; `shards` are the shards' bytes. Says whether it was acknowledged, and returns the
+    /// leases by shard.
+    pub(super) async fn drive_upload(
+        self: &Arc<Self>,
+        mut upload: Upload,
+        record: &SegmentRecord,
+        lease_until: UnixSeconds,
+        shards: &BTreeMap<u16, Bytes>,
+        moved: &Moved,
+    ) -> (bool, Vec<(u16, Vec<u8>)>) {
+        let (mut running, mut acknowledged) = (Running::new(), false);
+        let mut sent = BTreeMap::new();
+        let shard_bytes = record.shape().shard_bytes();
+        loop {
+            while let Some(effect) = upload.poll_effect() {
+                match effect {
+                    upload::Effect::Store { id, shard, root, holder } => {
+                        let Some(bytes) = shards.get(&shard).cloned() else {
+                            upload.handle_failed(self.now(), id);
+                            continue;
+                        };
+                        sent.insert(id, (holder.clone(), root));
+                        let own = Arc::clone(self);
+                        running.begin(id, async move {
+                            own.store_shard(&holder, (root, shard_bytes), lease_until, Some(bytes)).await
+                        });
+                    }
+                    upload::Effect::Cancel { id } => {
+                        running.cancel(id);
+                        // It may have been through already.
+                        if let Some((holder, root)) = sent.remove(&id) {
+                            let own = Arc::clone(self);
+                            tokio::spawn(async move { own.drop_shard(&holder, root).await });
+                        }
+                    }
+                }
+            }
+            while let Some(event) = upload.poll_event() {
+                match event {
+                    upload::Event::Acknowledged { .. } => acknowledged = true,
+                    upload::Event::Finished { held } => tracing::debug!(held, "a segment is stored"),
+                    upload::Event::Failed { held, enough } => {
+                        tracing::warn!(held, enough, "a segment could not be stored");
+                    }
+                    upload::Event::BadLease { holder, fault } => {
+                        tracing::warn!(%holder, %fault, "a holder's promise is not the one it was asked for");
+                    }
+                }
+            }
+            if upload.is_over() {
+                let held = upload.held().map(|(shard, _, lease)| (shard, lease.to_vec())).collect();
+                return (acknowledged, held);
+            }
+            tokio::select! {
+                (id, stored) = running.next() => match stored {
+                    Ok(lease) => {
+                        moved(shard_bytes);
+                        upload.handle_stored(self.now(), id, &lease);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "a shard was not stored");
+                        sent.remove(&id);
+                        upload.handle_failed(self.now(), id);
+                    }
+                },
+                () = self.until(upload.poll_deadline()) => upload.handle_time(self.now()),
+            }
+        }
+    }
+
+    /// Fetches bytes `range` of enough shards: those `wanted`, or any k.
+    pub(super) async fn fetch_window(
+        self: &Arc<Self>,
+        record: &SegmentRecord,
+        wanted: impl IntoIterator<Item = u16>,
+        holders: impl IntoIterator<Item = (u16, PublicKey)>,
+        range: Range<u64>,
+    ) -> Result<Window, (u16, u16)> {
+        let profile = record.shape().profile();
+        let shard_bytes = record.shape().shard_bytes();
+        let mut read = Read::new(self.now(), profile, wanted, holders);
+        let mut running = Running::new();
+        let mut window = Window { shards: BTreeMap::new(), missing: Vec::new() };
+        loop {
+            while let Some(effect) = read.poll_effect() {
+                match effect {
+                    read::Effect::Fetch { id, shard, holder } => {
+                        let (own, range) = (Arc::clone(self), range.clone());
+                        let root = record.root(shard);
+                        running.begin(id, async move {
+                            let Some(root) = root else { return (shard, Err(FetchFailure::Unavailable)) };
+                            (shard, own.fetch(&holder, root, shard_bytes, range).await)
+                        });
+                    }
+                    read::Effect::Cancel { id } => running.cancel(id),
+                }
+            }
+            while let Some(event) = read.poll_event() {
+                match event {
+                    read::Event::Done { .. } => return Ok(window),
+                    read::Event::Failed { arrived, needed } => return Err((arrived, needed)),
+                    read::Event::Missing { shard, holder, lied } => {
+                        window.missing.push((shard, holder, lied));
+                    }
+                }
+            }
+            tokio::select! {
+                (id, (shard, fetched)) = running.next() => match fetched {
+                    Ok(bytes) => {
+                        window.shards.insert(shard, bytes);
+                        read.handle_fetched(self.now(), id);
+                    }
+                    Err(failure) => {
+                        tracing::debug!(shard, ?failure, "a shard did not come");
+                        read.handle_failed(self.now(), id, failure);
+                    }
+                },
+                () = self.until(read.poll_deadline()) => read.handle_time(self.now()),
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Watching over what is stored: audits, rebuilds and renewals, until the node stops.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use runtime::unix_now;
+use shared::{
+    base::{EffectId, SegmentId},
+    identity::PublicKey,
+    storage::{
+        custody::{Event, Question},
+        erasure::StripeDecoder,
+        holders::{FailedAudit, Lease},
+        placement::Holder,
+        record::SegmentRecord,
+        repair::{self, Rebuild},
+    },
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Own, blocking, catalog::Stored, get};
+
+/// How often adverts are looked at that may have expired, and standings are written down.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+/// How often leases are looked at that are half over.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
+/// Looked at again at the latest, whatever the machine says.
+const REST_MAX: Duration = Duration::from_secs(60);
+/// Stripes rebuilt at once.
+const WINDOW_STRIPES: u32 = 16;
+
+impl Own {
+    /// Watches until `shutdown`.
+    pub fn run(self: &Arc<Self>, shutdown: CancellationToken) -> JoinHandle<()> {
+        let own = Arc::clone(self);
+        tokio::spawn(async move {
+            let (mut tidy, mut renew) =
+                (tokio::time::interval(TIDY_EVERY), tokio::time::interval(RENEW_EVERY));
+            loop {
+                let rest = own.turn().await;
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = own.changed.notified() => {}
+                    () = tokio::time::sleep(rest) => {}
+                    _ = tidy.tick() => own.tidy().await,
+                    _ = renew.tick() => drop(tokio::spawn(Arc::clone(&own).renew_all())),
+                }
+            }
+            own.tidy().await;
+        })
+    }
+
+    /// Does what is due, and says for how long nothing is.
+    async fn turn(self: &Arc<Self>) -> Duration {
+        let (mut questions, mut rebuilds, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let rest = {
+            let now = self.now();
+            let mut state = self.state();
+            state.custody.handle_time(now);
+            // Whoever is asked cannot have known these bytes before this moment.
+            while let Ok(beacon) = runtime::random_seed()
+                && let Some(question) = state.custody.poll_question(now, &beacon)
+            {
+                questions.push(question);
+            }
+            while let Some((rebuild, record)) = state.custody.poll_rebuild(now) {
+                rebuilds.push((rebuild, record.clone()));
+            }
+            events.extend(std::iter::from_fn(|| state.custody.poll_event()));
+            state.custody.poll_deadline().map_or(REST_MAX, |deadline| deadline.since(now)).min(REST_MAX)
+        };
+        for Question { id, challenge } in questions {
+            let own = Arc::clone(self);
+            tokio::spawn(async move {
+                match own.challenge(&challenge).await {
+                    Ok(answer) => {
+                        own.state().custody.handle_answer(own.now(), id, &answer);
+                        own.changed.notify_one();
+                    }
+                    Err(error) => {
+                        tracing::debug!(holder = %challenge.holder, %error, "a question was not answered");
+                    }
+                }
+            });
+        }
+        for (rebuild, record) in rebuilds {
+            tokio::spawn(Arc::clone(self).rebuild(rebuild, record));
+        }
+        for event in events {
+            self.told(event).await;
+        }
+        rest
+    }
+
+    async fn told(&self, event: Event) {
+        match event {
+            Event::Audited { holder, verdict, transcript, shard, .. } => {
+                tracing::debug!(%holder, shard, ?verdict, "an audit ended");
+                let Some(transcript) = transcript else { return };
+                tracing::info!(
+                    target: "blackhole::events::storage",
+                    event = "audit_failed", %holder, shard, verdict = ?verdict
+                );
+                let audit = FailedAudit { auditor: self.key.public(), transcript, observed: unix_now() };
+                let (catalog, account) = (self.catalog.clone(), audit.sign(&self.key));
+                if let Err(error) = blocking(move || catalog.put_evidence(&account)).await {
+                    tracing::warn!(%error, "a failed audit could not be kept");
+                }
+            }
+            Event::Dismissed { holder, standing } => {
+                tracing::warn!(%holder, %standing, "a holder was dismissed");
+            }
+            Event::Gone { holder } => {
+                tracing::warn!(%holder, "a holder is gone; its shards are rebuilt elsewhere");
+            }
+            Event::Repair(repair::Event::Lost { segment }) => {
+                tracing::warn!(%segment, "too few shards are left to read a segment");
+            }
+            Event::Repair(repair::Event::Found { segment }) => {
+                tracing::info!(%segment, "a segment can be read again");
+            }
+            Event::Repair(repair::Event::Rebuilt { segment, alive }) => {
+                tracing::info!(%segment, alive, "a segment was rebuilt");
+            }
+        }
+    }
+
+    /// Rebuilds lost shards from any k that are there, and reports who holds them now.
+    async fn rebuild(self: Arc<Self>, rebuild: Rebuild, record: SegmentRecord) {
+        let Rebuild { id, segment, sources, targets, .. } = rebuild;
+        let stored = self.rebuild_shards(segment, &record, sources, &targets).await;
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::warn!(%segment, %error, "a segment could not be rebuilt");
+            Vec::new()
+        });
+        self.finish_rebuild(id, &stored);
+    }
+
+    fn finish_rebuild(&self, id: EffectId, stored: &[(u16, PublicKey)]) {
+        self.state().custody.handle_rebuilt(self.now(), id, stored);
+        self.changed.notify_one();
+    }
+
+    async fn rebuild_shards(
+        self: &Arc<Self>,
+        segment: SegmentId,
+        record: &SegmentRecord,
+        sources: Vec<(u16, PublicKey)>,
+        targets: &[(u16, PublicKey)],
+    ) -> anyhow::Result<Vec<(u16, PublicKey)>> {
+        let _place = self.segments_at_once.acquire().await?;
+        let shape = record.shape();
+        let wanted: Vec<u16> = targets.iter().map(|(shard, _)| *shard).collect();
+        let mut restored: BTreeMap<u16, Vec<u8>> = wanted.iter().map(|shard| (*shard, Vec::new())).collect();
+        let mut stripe = 0;
+        while stripe < shape.stripes() {
+            let stripes = stripe..(stripe + WINDOW_STRIPES).min(shape.stripes());
+            stripe = stripes.end;
+            let blocks = get::blocks(shape, &stripes)?;
+            let data = 0..shape.profile().data_shards();
+            let window = match self.fetch_window(record, data, sources.clone(), blocks).await {
+                Ok(window) => window,
+                Err((arrived, needed)) => bail!("{arrived} shards can be read, where {needed} are needed"),
+            };
+            self.report(segment, &window.missing);
+            let wanted = wanted.clone();
+            restored = blocking(move || {
+                let mut decoder = StripeDecoder::new(shape);
+                for (stripe, blocks) in get::each_stripe(shape, stripes, &window.shards)? {
+                    decoder.restore(stripe, &blocks, &wanted, |shard, block| {
+                        if let Some(bytes) = restored.get_mut(&shard) {
+                            bytes.extend_from_slice(block);
+                        }
+                    })?;
+                }
+                Ok(restored)
+            })
+            .await?;
+        }
+        let lease_until = self.lease_until();
+        let mut sending = tokio::task::JoinSet::new();
+        for (shard, holder) in targets.iter().cloned() {
+            let bytes = Bytes::from(restored.remove(&shard).context("each target was restored")?);
+            let root = record.root(shard).context("a shard of the segment")?;
+            let (own, shard_bytes) = (Arc::clone(self), shape.shard_bytes());
+            sending.spawn(async move {
+                let signed = own.store_shard(&holder, (root, shard_bytes), lease_until, Some(bytes)).await?;
+                let owner = own.key.public();
+                let lease = Lease::answers(&signed, &holder, (root, shard_bytes), &owner, lease_until)?;
+                anyhow::Ok((shard, lease, signed))
+            });
+        }
+        let mut leases = Vec::new();
+        while let Some(sent) = sending.join_next().await {
+            match sent? {
+                Ok(lease) => leases.push(lease),
+                Err(error) => tracing::debug!(%error, "a rebuilt shard was not stored"),
+            }
+        }
+        self.note_leases(segment, leases.clone()).await?;
+        Ok(leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect())
+    }
+
+    /// Writes down who holds shards from now on.
+    async fn note_leases(&self, segment: SegmentId, new: Vec<(u16, Lease, Vec<u8>)>) -> anyhow::Result<()> {
+        let catalog = self.catalog.clone();
+        blocking(move || {
+            let Some(Stored { record, leases }) = catalog.segment(segment)? else {
+                bail!("the segment was given up meanwhile");
+            };
+            let replaced = |shard: u16| new.iter().any(|(other, ..)| *other == shard);
+            let kept = leases.into_iter().filter(|(shard, ..)| !replaced(*shard));
+            let leases = kept.chain(new.iter().cloned()).collect();
+            catalog.put_segment(&Stored { record, leases })
+        })
+        .await
+    }
+
+    /// Renews what is half over.
+    async fn renew_all(self: Arc<Self>) {
+        let catalog = self.catalog.clone();
+        let segments = match blocking(move || Ok(catalog.load()?.segments)).await {
+            Ok(segments) => segments,
+            Err(error) => return tracing::warn!(%error, "leases could not be looked at"),
+        };
+        let (now, until) = (unix_now(), self.lease_until());
+        for Stored { record, leases } in segments {
+            let (segment, _) = record.encode();
+            let shard_bytes = record.shape().shard_bytes();
+            let mut renewed = Vec::new();
+            for (shard, lease, _) in leases {
+                if now.until(lease.until) * 2 > lease.issued.until(lease.until) {
+                    continue;
+                }
+                let (holder, shard_name) = (&lease.holder, (lease.root, shard_bytes));
+                let Ok(signed) = self.store_shard(holder, shard_name, until, None).await else { continue };
+                let owner = self.key.public();
+                if let Ok(lease) = Lease::answers(&signed, holder, shard_name, &owner, until) {
+                    renewed.push((shard, lease, signed));
+                }
+            }
+            if !renewed.is_empty()
+                && let Err(error) = self.note_leases(segment, renewed).await
+            {
+                tracing::warn!(%error, "renewed leases could not be written down");
+            }
+        }
+    }
+
+    /// Adverts that expired, and standings for the next process.
+    async fn tidy(&self) {
+        let standings: Vec<_> = {
+            let mut state = self.state();
+            let expired = state.directory.handle_time(unix_now());
+            expired.iter().for_each(|node| state.custody.handle_advert_expired(node));
+            // A holder's standing is part of what placement sees of it.
+            let adverts: Vec<_> = state.directory.current(unix_now()).cloned().collect();
+            let known: Vec<PublicKey> =
+                state.custody.holders().map(|Holder { node, .. }| node.clone()).collect();
+            adverts.iter().filter(|advert| known.contains(&advert.node)).for_each(|advert| {
+                state.custody.handle_advert(advert);
+            });
+            state.custody.standings().map(|(holder, standing)| (holder.clone(), *standing)).collect()
+        };
+        let catalog = self.catalog.clone();
+        if let Err(error) = blocking(move || catalog.put_standings(&standings)).await {
+            tracing::warn!(%error, "standings could not be written down");
+        }
+    }
+}

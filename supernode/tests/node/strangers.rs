@@ -1,0 +1,244 @@
+//! Objects on strangers: an owner and a dozen holders and more, each a process, each in a network of its own.
+//!
+//! Loopback has 127.0.0.0/8 on Linux: each holder listens in another /24, so that placement's rules hold as they are. The
+//! one thing that is relaxed is vetting, by the owner's configuration: nobody could pass a hundred audits here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::Instant,
+};
+
+use crate::process::{Node, PATIENCE, World, blackhole, text};
+
+/// Enough for 4 of 12, and for four holders to be replaced.
+const HOLDERS: usize = 18;
+
+struct Network {
+    owner: Option<Node>,
+    holders: Vec<Option<Node>>,
+    audit_seconds: u64,
+    /// Last, so that nobody runs any more when it is deleted.
+    world: World,
+}
+
+impl Network {
+    /// Starts all, and waits until the owner knows all.
+    fn start(audit_seconds: u64) -> Self {
+        let world = World::new();
+        let mut network = Self { world, owner: None, holders: Vec::new(), audit_seconds };
+        for number in 0..HOLDERS {
+            let bootstrap = network.bootstrap();
+            let sections = format!(
+                "[network]\nlisten = [\"/ip4/127.0.{}.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
+                 [storage.hold]\nquota_mib = 64\nregion = {}\nautonomous_system = {}\nadvert_seconds = 11\n",
+                number + 1,
+                number % 9,
+                number % 11,
+            );
+            let node = network.world.node(&format!("holder{number}"), &sections);
+            network.holders.push(Some(node));
+        }
+        network.start_owner();
+        network
+    }
+
+    /// Where the first holder that runs listens.
+    fn bootstrap(&self) -> Vec<String> {
+        self.holders
+            .iter()
+            .flatten()
+            .take(1)
+            .flat_map(|node| node.addresses.iter().take(1).cloned())
+            .collect()
+    }
+
+    fn start_owner(&mut self) {
+        let (bootstrap, audit) = (self.bootstrap(), self.audit_seconds);
+        let sections = format!(
+            "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
+             [storage.own]\nvetting_audits = 0\naudit_seconds = {audit}\ngone_seconds = 1\n"
+        );
+        self.owner = Some(self.world.node("owner", &sections));
+        let running = self.holders.iter().flatten().count();
+        self.wait_for("holders that count", |status| {
+            (status["counted"].as_u64() >= Some(running as u64)).then_some(())
+        });
+    }
+
+    fn storage(&self, arguments: &[&str]) -> Output {
+        let data_dir = self.world.text("owner");
+        let all = [&["storage"], arguments, &["--data-dir", &data_dir]].concat();
+        blackhole(&all).output().unwrap()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let output = self.storage(&["status", "--json"]);
+        assert!(output.status.success(), "{}", text(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&serde_json::Value) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE * 3;
+        loop {
+            let status = self.status();
+            if let Some(found) = look(&status) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}: {status}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.world.file("source", bytes);
+        let output = self.storage(&["put", &self.world.text("source"), name]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    fn get(&self, name: &str) -> Result<Vec<u8>, String> {
+        let output = self.storage(&["get", name, &self.world.text("read")]);
+        if output.status.success() {
+            Ok(fs::read(self.world.path("read")).unwrap())
+        } else {
+            Err(text(&output))
+        }
+    }
+
+    /// Numbers of those that hold a shard of the first segment, by shard.
+    fn all_holders(&self) -> Vec<usize> {
+        let status = self.status();
+        let holders = status["segments"][0]["holders"].as_array().unwrap();
+        let number = |place: &serde_json::Value| {
+            let did = place[1].as_str();
+            self.holders.iter().position(|node| node.as_ref().map(|node| node.did.as_str()) == did).unwrap()
+        };
+        holders.iter().map(number).collect()
+    }
+
+    /// Flips a bit in each KiB of what a holder keeps.
+    fn rot(&self, number: usize) {
+        let mut rotten = 0;
+        for file in files(&self.world.path(&format!("holder{number}/storage/held"))) {
+            let mut bytes = fs::read(&file).unwrap();
+            if bytes.len() > 65_536 && file.extension().is_none_or(|extension| extension != "redb") {
+                bytes.iter_mut().step_by(1024).for_each(|byte| *byte ^= 1);
+                fs::write(&file, bytes).unwrap();
+                rotten += 1;
+            }
+        }
+        assert!(rotten > 0, "holder {number} keeps nothing");
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Bytes that no two pieces of are alike.
+fn object(size: usize, seed: u64) -> Vec<u8> {
+    let mut rng = shared::base::SeededRng::from_number(seed);
+    (0..size.div_ceil(8)).flat_map(|_| rng.next_u64().to_le_bytes()).take(size).collect()
+}
+
+fn alive(status: &serde_json::Value) -> usize {
+    usize::try_from(status["segments"][0]["alive"].as_u64().unwrap()).unwrap()
+}
+
+#[test]
+fn an_object_outlives_its_holders_and_is_rebuilt() {
+    let mut network = Network::start(1);
+    let (large, small) = (object(20_000_000, 1), object(3000, 2));
+    network.put("holiday/film.mp4", &large);
+    network.put("notes.txt", &small);
+    assert!(network.get("holiday/film.mp4").unwrap() == large);
+    assert_eq!(network.get("notes.txt").unwrap(), small);
+    assert!(network.get("absent").unwrap_err().contains("there is no object"));
+    let listed = network.storage(&["ls"]);
+    assert!(text(&listed).contains("20000000") && text(&listed).contains("holiday/film.mp4"), "{listed:?}");
+    assert!(alive(&network.status()) >= 10, "what is acknowledged is above the repair line with a margin");
+
+    let holders = network.all_holders();
+    for holder in &holders[..3] {
+        network.holders[*holder].take().unwrap().kill();
+    }
+    assert!(network.get("holiday/film.mp4").unwrap() == large, "any 4 of those that are left");
+    // With eight left it is time to repair.
+    for holder in &holders[3..holders.len().saturating_sub(8).max(3)] {
+        network.holders[*holder].take().unwrap().kill();
+    }
+    network.wait_for("the segment to be whole", |status| {
+        let holders = status["segments"][0]["holders"].as_array().unwrap();
+        let dead = holders.iter().any(|place| {
+            !network.holders.iter().flatten().any(|node| Some(node.did.as_str()) == place[1].as_str())
+        });
+        (alive(status) == 12 && !dead).then_some(())
+    });
+    assert!(network.get("holiday/film.mp4").unwrap() == large);
+}
+
+#[test]
+fn rot_is_found_by_an_audit() {
+    let network = Network::start(2);
+    let bytes = object(2_000_000, 3);
+    network.put("a", &bytes);
+    let holders = network.all_holders();
+    let rotten = *holders.last().unwrap();
+    network.rot(rotten);
+    let did = network.holders[rotten].as_ref().unwrap().did.clone();
+    network.wait_for("an audit to find it", |status| {
+        let failed = status["failed_audits"].as_array().unwrap().iter();
+        let found = failed.filter(|audit| audit[0] == did.as_str()).any(|audit| audit[1] == "Lost");
+        (found && alive(status) == holders.len() - 1).then_some(())
+    });
+    assert!(network.get("a").unwrap() == bytes);
+}
+
+#[test]
+fn rot_is_found_by_a_reader_who_reads_on() {
+    let network = Network::start(100_000);
+    let bytes = object(2_000_000, 4);
+    network.put("a", &bytes);
+    let holders = network.all_holders();
+    // The first shards are the object itself, and are read first.
+    let rotten = holders[0];
+    network.rot(rotten);
+    assert!(network.get("a").unwrap() == bytes);
+    let status = network.status();
+    assert_eq!(alive(&status), holders.len() - 1, "{status}");
+    let did = network.holders[rotten].as_ref().unwrap().did.clone();
+    let holders = status["segments"][0]["holders"].as_array().unwrap();
+    assert!(!holders.iter().any(|place| place[1] == did.as_str()), "{status}");
+}
+
+#[test]
+fn an_owner_killed_in_an_upload_loses_nothing_it_acknowledged() {
+    let mut network = Network::start(100_000);
+    let kept = object(1_000_000, 5);
+    network.put("kept", &kept);
+    for (round, millis) in [30_u64, 120, 250, 450].into_iter().enumerate() {
+        let bytes = object(20_000_000, 10 + round as u64);
+        network.world.file("source", &bytes);
+        let data_dir = network.world.text("owner");
+        let source = network.world.text("source");
+        let name = format!("round{round}");
+        let arguments = ["storage", "put", "--data-dir", &data_dir, &source, &name];
+        let mut command = blackhole(&arguments);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let putting = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        network.owner.take().unwrap().kill();
+        let said = putting.wait_with_output().unwrap();
+        network.start_owner();
+        assert!(network.get("kept").unwrap() == kept, "round {round}");
+        match network.get(&name) {
+            Ok(read) => assert!(read == bytes, "round {round}: whole or not at all"),
+            Err(why) => {
+                assert!(why.contains("there is no object"), "round {round}: {why}");
+                assert!(!said.status.success(), "round {round}: it was acknowledged: {}", text(&said));
+            }
+        }
+    }
+}
