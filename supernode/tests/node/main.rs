@@ -12,6 +12,7 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod s3;
 mod strangers;
 mod tls;
 mod uploads;
