@@ -12,11 +12,12 @@ use std::{
 
 use prost::Message as _;
 use shared::{
-    base::{BlobRoot, EffectId, Instant, LinkId, RequestId, UnixSeconds},
+    base::{BlobRoot, EffectId, Instant, LinkId, RequestId, SiteId, UnixSeconds},
     cdn::{
         blob::{BlobShape, GROUP_BYTES, PAGE_BYTES, VerifyError},
+        introduction::{Answer, Offer, Reach},
         manifest::{Asset, Manifest},
-        messages::{MAX_ADDRESS_BYTES, MAX_ADDRESSES, control, end},
+        messages::{Control, control, end, read_control},
         offences::Offence,
         part::{Part, Piece, Run},
         receipts::Receipt,
@@ -24,8 +25,8 @@ use shared::{
     },
     identity::{Keypair, PublicKey},
     peer::{
-        Budget, Config, Consent, Done, Effect, Event, FetchId, HttpSources, Limits, LinkAbout, Peer,
-        Priority, Received, Role, Source, Stream, Verdict,
+        Budget, Config, Consent, Description, Done, Effect, Event, FetchId, HttpSources, Limits, LinkAbout,
+        Peer, Priority, Received, Role, Source, Stream, Verdict,
     },
     wire::{MAX_FRAME_BYTES, Refusal, cdn as wire},
 };
@@ -34,6 +35,8 @@ use shared::{
 const STEPS_MAX: usize = 400;
 /// What one input may set off: every link's whole window in single groups, and a statement to each.
 const EFFECTS_MAX: usize = 20_000;
+/// Offers that a tab makes at once, and answers.
+const OFFERS_MAX: usize = 10;
 const UPLOAD_BYTES: u64 = 40 * GROUP_BYTES;
 /// The last is in no manifest.
 const SIZES: [u64; 4] = [100, 5 * GROUP_BYTES + 7, PAGE_BYTES + 3 * GROUP_BYTES, 20 * GROUP_BYTES];
@@ -126,6 +129,10 @@ struct World {
     requests: Vec<(LinkId, RequestId, BlobRoot, Part)>,
     serves: Vec<(EffectId, u64)>,
     transfers: Vec<(EffectId, BlobRoot, Run)>,
+    described: Vec<EffectId>,
+    offers: BTreeSet<EffectId>,
+    /// Numbers of the offers that the peer sent of late.
+    offered: Vec<u64>,
     dials: Vec<PublicKey>,
     fetches: BTreeMap<FetchId, usize>,
     ready: BTreeSet<(BlobRoot, u32)>,
@@ -163,6 +170,9 @@ impl World {
             requests: Vec::new(),
             serves: Vec::new(),
             transfers: Vec::new(),
+            described: Vec::new(),
+            offers: BTreeSet::new(),
+            offered: Vec::new(),
             dials: Vec::new(),
             fetches: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -263,7 +273,7 @@ impl World {
     fn control_frame(&self, who: usize, input: &mut Input<'_>) -> Vec<u8> {
         use wire::control::Message;
         let other = usize::from(input.byte()) % keys().len();
-        control(match input.byte() % 10 {
+        control(match input.byte() % 12 {
             0 => Message::Hello(wire::Hello {
                 version: 1,
                 role: i32::from(input.byte() % 4),
@@ -273,6 +283,7 @@ impl World {
                         site: if number == 0 { self.site.to_vec() } else { vec![number; 32] },
                         sequence: u64::from(input.number()),
                         complete: input.byte() & 1 == 0,
+                        swarm: input.number(),
                     })
                     .collect(),
                 session: u64::from(input.number()),
@@ -306,6 +317,14 @@ impl World {
                 addresses: vec![input.bytes()],
                 receipts: vec![self.receipt(other, input)],
             }),
+            9 => Message::Offer(self.offer(other, input)),
+            10 => {
+                let id = self.offered.get(usize::from(input.byte() % 8)).copied().unwrap_or(7);
+                let ours = keys()[usize::from(input.byte() % 8 == 7)].public();
+                Message::Answer(
+                    Answer::sign(&keys()[other], id, &ours, reach(input.byte()), "v=0".to_owned()).to_wire(),
+                )
+            }
             _ => Message::Peers(wire::Peers {
                 request: u64::from(input.number()),
                 site: self.site.to_vec(),
@@ -321,6 +340,15 @@ impl World {
                 swarm: input.number(),
             }),
         })
+    }
+
+    fn offer(&self, who: usize, input: &mut Input<'_>) -> wire::Offer {
+        let (id, hops) = (u64::from(input.number()), u32::from(input.byte() % 8));
+        let offer =
+            Offer::sign(&keys()[who], id, SiteId(self.site), reach(input.byte()), "v=0".to_owned(), hops)
+                .to_wire();
+        // Sometimes what was signed is something else.
+        if input.byte() & 7 == 0 { wire::Offer { id: id + 1, ..offer } } else { offer }
     }
 
     /// Signed by `who`, mostly to us.
@@ -428,9 +456,15 @@ impl World {
             }
             3 => self.peer.set_addresses(now, vec![input.bytes(), input.bytes()]),
             4 => {
-                if !self.dials.is_empty() {
+                if !self.dials.is_empty() && input.byte() & 1 == 0 {
                     let at = usize::from(input.byte()) % self.dials.len();
                     self.peer.handle_dial_failed(now, &self.dials.swap_remove(at));
+                } else if !self.described.is_empty() {
+                    let at = usize::from(input.byte()) % self.described.len();
+                    let choice = input.byte();
+                    let described = || Description { sdp: "v=0".to_owned(), hard: choice & 4 != 0 };
+                    let description = (choice & 3 != 0).then(described);
+                    self.peer.handle_described(now, self.described.swap_remove(at), description);
                 }
             }
             5 => {
@@ -480,6 +514,10 @@ impl World {
         match effect {
             Effect::Transmit { frame, .. } => {
                 assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound");
+                if let Ok(Some(Control::Offer(offer))) = read_control(&frame) {
+                    self.offered.insert(0, offer.id);
+                    self.offered.truncate(8);
+                }
             }
             Effect::Request { link, request, root, part, frame, .. } => {
                 assert!(frame.len() <= MAX_FRAME_BYTES, "a frame over its bound");
@@ -500,11 +538,21 @@ impl World {
                 assert!(run.parts().all(|part| part.bytes(shape(root)) > 0), "a transfer of nothing");
                 self.transfers.push((effect, root, run));
             }
-            Effect::Dial { peer, addresses } => {
-                assert_eq!(self.role, Role::Tab, "a supernode is not introduced to tabs");
-                assert!(addresses.len() <= MAX_ADDRESSES);
-                assert!(addresses.iter().all(|address| address.len() <= MAX_ADDRESS_BYTES));
+            Effect::Describe { effect, offer } => {
+                assert_eq!(self.role, Role::Tab, "a supernode has no browser");
+                assert!(self.consent.fetch, "nobody is met without consent");
+                if offer.is_none() {
+                    self.offers.insert(effect);
+                }
+                self.described.push(effect);
+                assert!(self.described.len() <= self.links_max + OFFERS_MAX, "more connections than links");
+            }
+            Effect::Connect { effect, peer, .. } => {
+                assert!(self.offers.remove(&effect), "only an offer is answered, and once");
                 self.dials.push(peer);
+            }
+            Effect::Forget { effect } => {
+                assert!(self.offers.remove(&effect), "only an offer is forgotten, and once")
             }
             Effect::CancelServe { .. } | Effect::CancelHttp { .. } | Effect::Disconnect { .. } => {}
         }
@@ -519,6 +567,10 @@ impl World {
         self.drain();
         assert!(self.fetches.values().all(|answers| *answers == 1), "a fetch was never answered");
     }
+}
+
+fn reach(number: u8) -> Reach {
+    [Reach::Unspecified, Reach::Strict, Reach::Hard][usize::from(number % 3)]
 }
 
 fn pick<T: Copy>(list: &[T], choice: u8) -> Option<T> {

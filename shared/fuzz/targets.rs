@@ -17,6 +17,7 @@ use shared::{
     cdn::{
         blob::{BlobHashes, BlobShape, GROUP_BYTES, HashTree, MAX_BLOB_BYTES, PAGE_BYTES},
         bulk::{Answer, AnswerReader, read_open},
+        introduction::{MAX_DESCRIPTION_BYTES, MAX_HOPS},
         manifest::{MAX_ASSETS, Manifest, Pin, SitePath},
         messages::{self, Control, MAX_ADDRESSES, MAX_HANDED_IN, MAX_HAVE_BLOBS, MAX_PEERS, MAX_SITES, What},
         part::Piece,
@@ -201,6 +202,14 @@ fn cdn_control(data: &[u8]) {
         Control::Peers(peers) => {
             assert!(peers.peers.len() <= MAX_PEERS);
             assert!(peers.peers.iter().all(|(_, addresses)| lawful(addresses)));
+        }
+        Control::Offer(offer) => {
+            assert!(offer.hops <= MAX_HOPS && offer.description.len() <= MAX_DESCRIPTION_BYTES);
+            let _ = offer.is_signed();
+        }
+        Control::Answer(answer) => {
+            assert!(answer.description.len() <= MAX_DESCRIPTION_BYTES);
+            let _ = answer.is_signed(&answer.from);
         }
         Control::Cancel(_)
         | Control::Choke

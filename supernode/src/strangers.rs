@@ -1,9 +1,12 @@
 //! Storage over strangers, wired to the network: whose streams go where, and what of it runs.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use futures::{StreamExt as _, stream::BoxStream};
-use net::Network;
+use net::{Multiaddr, Network};
 use shared::{
     identity::{Keypair, PublicKey},
     storage::messages::{HOLDERS_TOPIC, PROTOCOL},
@@ -15,7 +18,7 @@ use storage::{
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::wire_up::{dial, own_addresses};
+use crate::wire_up::own_addresses;
 
 /// Streams that wait for the holder; later ones are reset.
 const STREAMS: usize = 64;
@@ -113,4 +116,22 @@ pub(crate) async fn join(
         }
     }));
     Ok(Started { running, own })
+}
+
+/// Lets the core connect: to the first of a peer's addresses that answers.
+fn dial(network: Weak<Network>) -> strangers::Dial {
+    Box::new(move |peer, addresses| {
+        let network = network.clone();
+        Box::pin(async move {
+            for address in addresses {
+                let (Some(network), Ok(address)) = (network.upgrade(), Multiaddr::try_from(address)) else {
+                    continue;
+                };
+                if network.dial(address).await.is_ok_and(|reached| reached == peer.to_peer_id()) {
+                    return true;
+                }
+            }
+            false
+        })
+    })
 }

@@ -71,7 +71,6 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 seed: runtime::random_seed()?,
                 links: network.links(),
                 events: links,
-                dial: dial(Arc::downgrade(&network)),
                 addresses: own_addresses(Arc::downgrade(&network)),
             };
             let swarm = swarm::join(parts, shutdown.clone());
@@ -157,24 +156,6 @@ impl gateway::Node for Node {
             self.network.as_ref()?.status();
         Some(NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused })
     }
-}
-
-/// Lets the core connect: to the first of a peer's addresses that answers.
-pub(crate) fn dial(network: Weak<Network>) -> swarm::Dial {
-    Box::new(move |peer, addresses| {
-        let network = network.clone();
-        Box::pin(async move {
-            for address in addresses {
-                let (Some(network), Ok(address)) = (network.upgrade(), Multiaddr::try_from(address)) else {
-                    continue;
-                };
-                if network.dial(address).await.is_ok_and(|reached| reached == peer.to_peer_id()) {
-                    return true;
-                }
-            }
-            false
-        })
-    })
 }
 
 pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {

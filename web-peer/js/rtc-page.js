@@ -31,6 +31,12 @@ const PATH_FIRST_INTERVAL_MS = 200;
 /** Remote candidates a connection may try: every real peer has fewer, each costs packets. */
 const CANDIDATES_MAX = 64;
 
+/** A description that says all at once waits so long for addresses; a server that answers does so in far less, */
+const GATHERING_MS_MAX = 1_000;
+
+/** and so long after the first that others know us by: those of other interfaces come with it. */
+const GATHERING_MS_MORE = 50;
+
 /** Each is asked for each connection; a second one is for when the first is away. */
 const STUN_SERVERS_MAX = 2;
 
@@ -46,8 +52,8 @@ const STUN_SERVERS_MAX = 2;
 
 /**
  * @typedef {(
- *   | { command: 'offer', id: number, ufrag: string | null }
- *   | { command: 'answer', id: number, sdp: string }
+ *   | { command: 'offer', id: number, ufrag: string | null, whole: boolean }
+ *   | { command: 'answer', id: number, sdp: string, whole: boolean }
  *   | { command: 'accept', id: number, sdp: string }
  *   | { command: 'candidate', id: number, candidate: string }
  *   | { command: 'open', id: number }
@@ -94,7 +100,9 @@ export function serveRtc(port, policy = {}) {
       const connection = new Connection(id, port, policy, (reason) => forget(id, reason));
       connections.set(id, connection);
       connection.run(() =>
-        command.command === 'offer' ? connection.offer(command.ufrag) : connection.answer(command.sdp),
+        command.command === 'offer'
+          ? connection.offer(command.ufrag, command.whole)
+          : connection.answer(command.sdp, command.whole),
       );
       return;
     }
@@ -151,6 +159,8 @@ class Connection {
   /** Commands run one after the other: a candidate must not overtake its description. */
   #turn = Promise.resolve();
   #closed = false;
+  /** Whether the address by which others know us differs from one server to the next. */
+  #hard = false;
   #candidates = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #pathTimer;
@@ -175,8 +185,8 @@ class Connection {
     });
   }
 
-  /** @param {string | null} ufrag */
-  async offer(ufrag) {
+  /** @param {string | null} ufrag @param {boolean} whole the description brings its candidates */
+  async offer(ufrag, whole) {
     const rtc = this.#create();
     if (ufrag === null) {
       // An offer needs something to negotiate; both libp2p specification and peers know this name.
@@ -187,17 +197,42 @@ class Connection {
     }
     const offer = await rtc.createOffer();
     const sdp = ufrag === null ? (offer.sdp ?? '') : withCredentials(offer.sdp ?? '', ufrag);
-    await rtc.setLocalDescription({ type: 'offer', sdp });
-    this.#say({ event: 'description', sdp: this.#outgoing(sdp) });
+    await this.#describe(rtc, { type: 'offer', sdp }, whole);
   }
 
-  /** @param {string} remote */
-  async answer(remote) {
+  /** @param {string} remote @param {boolean} whole */
+  async answer(remote, whole) {
     const rtc = this.#create();
     await rtc.setRemoteDescription({ type: 'offer', sdp: this.#incoming(remote) });
-    const answer = await rtc.createAnswer();
-    await rtc.setLocalDescription(answer);
-    this.#say({ event: 'description', sdp: this.#outgoing(answer.sdp ?? '') });
+    await this.#describe(rtc, await rtc.createAnswer(), whole);
+  }
+
+  /** @param {RTCPeerConnection} rtc @param {RTCSessionDescriptionInit} description @param {boolean} whole */
+  async #describe(rtc, description, whole) {
+    const gathered = whole && this.#gathered(rtc);
+    await rtc.setLocalDescription(description);
+    await gathered;
+    const sdp = (whole && rtc.localDescription?.sdp) || description.sdp || '';
+    this.#say({ event: 'description', sdp: this.#outgoing(sdp), hard: this.#hard });
+  }
+
+  /** @param {RTCPeerConnection} rtc */
+  #gathered(rtc) {
+    /** @type {Map<string, string>} */
+    const seen = new Map();
+    return new Promise((done) => {
+      setTimeout(done, GATHERING_MS_MAX);
+      rtc.onicecandidate = ({ candidate }) => {
+        if (!candidate?.candidate) return done(undefined);
+        if (candidate.type !== 'srflx') return;
+        // Two servers saw one socket of ours at two addresses.
+        const socket = `${candidate.relatedAddress} ${candidate.relatedPort} ${candidate.component}`;
+        const address = `${candidate.address} ${candidate.port}`;
+        this.#hard ||= (seen.get(socket) ?? address) !== address;
+        seen.set(socket, address);
+        setTimeout(done, GATHERING_MS_MORE);
+      };
+    });
   }
 
   /** @param {string} remote */

@@ -6,10 +6,11 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 use shared::{
-    base::{BlobRoot, RequestId, SegmentId, UnixSeconds},
+    base::{BlobRoot, RequestId, SegmentId, SiteId, UnixSeconds},
     cdn::{
         blob::HashTree,
         bulk::{StreamKind, open_frame, piece_frame},
+        introduction::{Answer, Offer, Reach},
         manifest::{Asset, Manifest},
         messages,
         part::Piece,
@@ -131,7 +132,7 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         have(cdn::BlobHave { added: vec![range], ..Default::default() }),
         have(cdn::BlobHave { gone: true, ..Default::default() }),
     ];
-    let site = cdn::SiteState { site: vec![2; 32], sequence: 5, complete: true };
+    let site = cdn::SiteState { site: vec![2; 32], sequence: 5, complete: true, swarm: 9 };
     let addresses = vec![vec![4, 127, 0, 0, 1, 6, 0x1f, 0x90]];
     let peer = theirs.public().to_bytes().to_vec();
     let control = [
@@ -157,6 +158,8 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
             swarm: 2,
         }),
         Message::Refuse(cdn::Refuse { request: 1, refusal: 1, retry_after_ms: 500 }),
+        Message::Offer(Offer::sign(ours, 7, SiteId([2; 32]), Reach::Hard, "v=0".to_owned(), 5).to_wire()),
+        Message::Answer(Answer::sign(theirs, 7, &ours.public(), Reach::Strict, "v=0".to_owned()).to_wire()),
     ];
     let mut seeds: Vec<_> =
         control.into_iter().map(|message| ("cdn_control", messages::control(message))).collect();

@@ -10,7 +10,10 @@ use shared::{
         part::{Hashes, Run},
     },
     identity::PublicKey,
-    peer::{Done, Effect, Event, FallBack, FetchId, HttpSource, LinkAbout, Received, SourceBytes, Stream},
+    peer::{
+        Description, Done, Effect, Event, FallBack, FetchId, HttpSource, LinkAbout, Received, SourceBytes,
+        Stream,
+    },
 };
 
 use crate::{
@@ -66,6 +69,7 @@ impl Machine for Direct {
     fn handle_linked(&mut self, _now: Instant, _link: LinkId, _about: LinkAbout) {}
     fn handle_unlinked(&mut self, _now: Instant, _link: LinkId) {}
     fn handle_dial_failed(&mut self, _now: Instant, _peer: &PublicKey) {}
+    fn handle_described(&mut self, _now: Instant, _effect: EffectId, _description: Option<Description>) {}
     fn handle_frame(&mut self, _now: Instant, _link: LinkId, _stream: Stream, _frame: &[u8]) {}
     fn handle_offence(&mut self, _now: Instant, _link: LinkId, _offence: Offence) {}
     fn handle_received(&mut self, _now: Instant, _received: Received) {}

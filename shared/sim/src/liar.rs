@@ -8,15 +8,17 @@ use std::{
 
 use prost::Message as _;
 use shared::{
-    base::{BlobRoot, EffectId, Instant, LinkId, RequestId},
+    base::{BlobRoot, EffectId, Instant, LinkId, RequestId, SeededRng},
     cdn::{
         bulk::SWARM_VERSION,
+        introduction::{Answer, Offer, Reach},
         manifest::Manifest,
+        messages::{self, Control},
         offences::Offence,
         part::{MAX_REQUEST_GROUPS, Piece},
     },
-    identity::PublicKey,
-    peer::{Done, Effect, Event, FetchId, LinkAbout, Received, Stream},
+    identity::{Keypair, PublicKey},
+    peer::{Description, Done, Effect, Event, FetchId, LinkAbout, Received, Stream},
     wire::{Refusal, cdn as wire},
 };
 
@@ -83,8 +85,11 @@ const DRIP_EVERY: Duration = Duration::from_secs(8);
 const FLOOD_EVERY: Duration = Duration::from_millis(50);
 /// and the frames of each, to each link.
 const FLOOD_FRAMES: usize = 50;
-/// A site has no more peers to tell of than this, and a liar wants them all.
-const PEERS_WANTED: u32 = 32;
+/// A liar wants links to everybody, by whoever it is linked to; no more than a site has peers.
+const OFFERS_EACH: usize = 12;
+const OFFERS_MAX: usize = 48;
+/// And no browser has more.
+const LINKS_MAX: usize = 64;
 
 /// The machine.
 pub struct Liar {
@@ -97,6 +102,14 @@ pub struct Liar {
     next: Option<Instant>,
     acts: VecDeque<Act>,
     served: u64,
+    keypair: Keypair,
+    /// Descriptions that were asked for: of ours with whom passes them on, of answers with what they answer.
+    described: BTreeMap<EffectId, (LinkId, Option<Offer>)>,
+    /// Offers made so far.
+    offered: usize,
+    /// Offers by number.
+    offers: BTreeMap<u64, EffectId>,
+    rng: SeededRng,
 }
 
 /// How a liar about `site` is made.
@@ -116,6 +129,11 @@ pub fn make(kind: Kind, site: Arc<Manifest>) -> Make {
             next: every.map(|every| birth.now + every),
             acts: VecDeque::new(),
             served: 0,
+            keypair: birth.keypair.clone(),
+            described: BTreeMap::new(),
+            offered: 0,
+            offers: BTreeMap::new(),
+            rng: SeededRng::from_number(birth.seed),
         })
     })
 }
@@ -134,10 +152,17 @@ impl Liar {
                 version: SWARM_VERSION,
                 role: wire::Role::Tab.into(),
                 region: 0,
-                sites: vec![wire::SiteState { site, sequence, complete: true }],
+                sites: vec![wire::SiteState { site, sequence, complete: true, swarm: 0 }],
                 session: link.0 + 1,
             }),
         );
+    }
+
+    fn describe(&mut self, link: LinkId, offer: Option<Offer>) {
+        let effect = EffectId(self.rng.next_u64());
+        let answers = offer.as_ref().map(|offer| (offer.from.clone(), offer.description.clone()));
+        self.described.insert(effect, (link, offer));
+        self.acts.push_back(Act::Lawful(Effect::Describe { effect, offer: answers }));
     }
 
     fn boast(&mut self, link: LinkId) {
@@ -195,11 +220,32 @@ impl Machine for Liar {
         let ask = wire::AskPeers {
             request: link.0 + 1,
             site: self.site.site_id().0.to_vec(),
-            count: PEERS_WANTED,
+            count: 0,
             addresses: self.addresses.clone(),
             receipts: Vec::new(),
         };
         self.say(link, wire::control::Message::AskPeers(ask));
+        for _ in 0..OFFERS_EACH.min(OFFERS_MAX - self.offered) {
+            self.offered += 1;
+            self.describe(link, None);
+        }
+    }
+
+    fn handle_described(&mut self, _now: Instant, effect: EffectId, description: Option<Description>) {
+        let (Some((link, offer)), Some(Description { sdp, hard })) =
+            (self.described.remove(&effect), description)
+        else {
+            return;
+        };
+        let reach = if hard { Reach::Hard } else { Reach::Unspecified };
+        if let Some(offer) = offer {
+            let answer = Answer::sign(&self.keypair, offer.id, &offer.from, reach, sdp);
+            return self.say(link, wire::control::Message::Answer(answer.to_wire()));
+        }
+        let id = self.rng.next_u64();
+        self.offers.insert(id, effect);
+        let offer = Offer::sign(&self.keypair, id, self.site.site_id(), reach, sdp, 0);
+        self.say(link, wire::control::Message::Offer(offer.to_wire()));
     }
 
     fn handle_unlinked(&mut self, _now: Instant, link: LinkId) {
@@ -214,19 +260,17 @@ impl Machine for Liar {
                     self.answer(link, &ask);
                 }
             }
-            Stream::Control => {
-                let Ok(wire::Control { message: Some(wire::control::Message::Peers(peers)) }) =
-                    wire::Control::decode(frame)
-                else {
-                    return;
-                };
-                for entry in peers.peers {
-                    if let Ok(peer) = PublicKey::from_bytes(&entry.peer) {
-                        let addresses = entry.addresses;
-                        self.acts.push_back(Act::Lawful(Effect::Dial { peer, addresses }));
-                    }
+            Stream::Control => match messages::read_control(frame) {
+                Ok(Some(Control::Offer(offer))) if self.links.len() < LINKS_MAX => {
+                    self.describe(link, Some(offer))
                 }
-            }
+                Ok(Some(Control::Answer(answer))) => {
+                    let Some(effect) = self.offers.remove(&answer.id) else { return };
+                    let Answer { from: peer, description, .. } = answer;
+                    self.acts.push_back(Act::Lawful(Effect::Connect { effect, peer, description }));
+                }
+                _ => {}
+            },
             Stream::Fetch => {}
         }
     }

@@ -7,7 +7,10 @@ use shared::{
     base::{BlobRoot, EffectId, Instant, LinkId, RequestId},
     cdn::{blob::BlobShape, manifest::Manifest, offences::Offence, part::Piece},
     identity::PublicKey,
-    peer::{Budget, Consent, Done, Effect, Event, FetchId, LinkAbout, Meters, Priority, Received, Stream},
+    peer::{
+        Budget, Consent, Description, Done, Effect, Event, FetchId, LinkAbout, Meters, Priority, Received,
+        Stream,
+    },
 };
 
 /// What a node's user tells it.
@@ -86,6 +89,8 @@ pub trait Machine {
     fn handle_unlinked(&mut self, now: Instant, link: LinkId);
     /// A dial did not lead to a link.
     fn handle_dial_failed(&mut self, now: Instant, peer: &PublicKey);
+    /// A connection can be described, or not.
+    fn handle_described(&mut self, now: Instant, effect: EffectId, description: Option<Description>);
     /// A frame came.
     fn handle_frame(&mut self, now: Instant, link: LinkId, stream: Stream, frame: &[u8]);
     /// The shell saw a piece break the rules of the stream.

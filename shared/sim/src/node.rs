@@ -135,6 +135,8 @@ pub struct Tally {
     pub frame_bytes: u64,
     /// Messages through a supernode on behalf of this node: asking for peers, offers and answers.
     pub signals: u64,
+    /// And through other tabs.
+    pub neighbour_signals: u64,
     /// Dials made, and those that failed.
     pub dials: u64,
     /// Dials that failed.

@@ -5,7 +5,8 @@ use shared::{
     cdn::offences::Offence,
     identity::PublicKey,
     peer::{
-        Config, Done, Event, FetchId, HttpSources, Limits, LinkAbout, Meters, Peer, Received, Role, Stream,
+        Config, Description, Done, Event, FetchId, HttpSources, Limits, LinkAbout, Meters, Peer, Received,
+        Role, Stream,
     },
 };
 
@@ -56,6 +57,10 @@ impl Machine for Peer {
 
     fn handle_dial_failed(&mut self, now: Instant, peer: &PublicKey) {
         Self::handle_dial_failed(self, now, peer);
+    }
+
+    fn handle_described(&mut self, now: Instant, effect: EffectId, description: Option<Description>) {
+        Self::handle_described(self, now, effect, description);
     }
 
     fn handle_frame(&mut self, now: Instant, link: LinkId, stream: Stream, frame: &[u8]) {

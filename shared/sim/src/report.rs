@@ -24,6 +24,8 @@ pub struct Report {
     pub wasted: u64,
     /// Messages through the supernode for each join.
     pub signals_a_join: f64,
+    /// And through other tabs.
+    pub neighbour_signals_a_join: f64,
     /// The checksum of everything that happened.
     pub checksum: u64,
     /// What did not hold.
@@ -40,11 +42,12 @@ impl Report {
         let seed = world.node(run.supernode).plan.up as f64;
         let sent = &world.node(run.supernode).tally;
         report.infrastructure = sent.sent + sent.http_sent;
-        let (mut uplinks, mut slowest, mut signals) = (seed, f64::MAX, 0);
+        let (mut uplinks, mut slowest, mut signals) = (seed, f64::MAX, (0, 0));
         for tab in run.tabs.iter().map(|id| world.node(*id)) {
             uplinks += tab.plan.up as f64;
             slowest = slowest.min(tab.plan.down as f64);
-            signals += tab.tally.signals;
+            signals.0 += tab.tally.signals;
+            signals.1 += tab.tally.neighbour_signals;
             let received = tab.tally.received;
             report.sources.peers += received.peers;
             report.sources.supernodes += received.supernodes;
@@ -58,7 +61,8 @@ impl Report {
         report.seconds.sort_by(f64::total_cmp);
         let count = run.tabs.len() as f64;
         report.bound_seconds = (size / seed).max(size / slowest).max(count * size / uplinks);
-        report.signals_a_join = signals as f64 / count.max(1.0);
+        report.signals_a_join = signals.0 as f64 / count.max(1.0);
+        report.neighbour_signals_a_join = signals.1 as f64 / count.max(1.0);
         report.violations = world.violations.iter().map(ToString::to_string).collect();
         report
     }
@@ -81,7 +85,7 @@ impl Report {
         let violations: Vec<_> = self.violations.iter().map(|text| format!("{text:?}")).collect();
         format!(
             "{{\"tabs\":{},\"completed\":{},\"offload\":{},\"bound_seconds\":{},\"p50_seconds\":{},\
-             \"p95_seconds\":{},\"signals_a_join\":{},\"peer_bytes\":{},\"supernode_bytes\":{},\
+             \"p95_seconds\":{},\"signals_a_join\":{},\"neighbour_signals_a_join\":{},\"peer_bytes\":{},\"supernode_bytes\":{},\
              \"http_bytes\":{},\"infrastructure_bytes\":{},\"wasted_bytes\":{},\"checksum\":\"{:016x}\",\"violations\":[{}]}}",
             self.tabs,
             self.seconds.len(),
@@ -90,6 +94,7 @@ impl Report {
             number(self.quantile(0.5)),
             number(self.quantile(0.95)),
             number(self.signals_a_join),
+            number(self.neighbour_signals_a_join),
             self.sources.peers,
             self.sources.supernodes,
             self.sources.edge + self.sources.origin,

@@ -13,7 +13,7 @@ use shared::{
         part::{Part, Piece},
     },
     identity::PublicKey,
-    peer::{DisconnectReason, Done, Effect, Event, Received, Role, Source, Stream, Verdict},
+    peer::{Description, DisconnectReason, Done, Effect, Event, Received, Role, Source, Stream, Verdict},
     wire::cdn as wire,
 };
 
@@ -27,10 +27,10 @@ use crate::{
     world::{Happening, World},
 };
 
-/// Messages through a supernode for one dial between tabs: offer and answer, each with its candidates.
-const SIGNALS_A_DIAL: u64 = 2;
-/// Round trips from a known answer to a link: ICE check, DTLS, SCTP, Noise, stream negotiation.
+/// Round trips from a known answer to a link: ICE check, two of DTLS, SCTP, stream negotiation.
 const DIRECT_ROUND_TRIPS: u32 = 5;
+/// A browser makes a connection and its description.
+const DESCRIBES_WITHIN: Duration = Duration::from_millis(30);
 /// How long ICE tries before it gives up.
 const ICE_GIVES_UP_AFTER: Duration = Duration::from_secs(10);
 /// Under way on a stream at most, beside what the path holds by its length.
@@ -153,7 +153,11 @@ impl World {
                 self.fetch_http(id, effect, source, root, run);
             }
             Effect::CancelHttp { effect } => self.cancel_http(id, effect),
-            Effect::Dial { peer, .. } => self.dial(id, &peer),
+            Effect::Describe { effect, offer } => {
+                self.describe(id, effect, offer.as_ref().map(|(_, description)| description.as_str()))
+            }
+            Effect::Connect { peer, description, .. } => self.connect(id, &peer, &description),
+            Effect::Forget { .. } => {}
             Effect::Disconnect { link, reason } => {
                 if let (DisconnectReason::Offence(_), Some(other)) =
                     (reason, self.node(id).links.get(&link).copied())
@@ -191,9 +195,17 @@ impl World {
         use wire::control::Message;
         let Some(other) = self.node(id).links.get(&link).copied() else { return };
         let Ok(wire::Control { message: Some(message) }) = wire::Control::decode(frame) else { return };
-        match message {
-            Message::AskPeers(_) => self.node_mut(id).tally.signals += 1,
-            Message::Peers(_) => self.node_mut(other).tally.signals += 1,
+        let ends = (self.node(id).plan.role, self.node(other).plan.role);
+        match (message, ends) {
+            // Receipts that are handed in are no part of a join.
+            (Message::AskPeers(ask), _) if ask.count == 0 && !ask.receipts.is_empty() => {}
+            (Message::AskPeers(_) | Message::Offer(_) | Message::Answer(_), (_, Role::Supernode)) => {
+                self.node_mut(id).tally.signals += 1;
+            }
+            (Message::Offer(_) | Message::Answer(_), (Role::Tab, Role::Tab)) => {
+                self.node_mut(id).tally.neighbour_signals += 1;
+            }
+            (Message::Peers(_), _) => self.node_mut(other).tally.signals += 1,
             _ => {}
         }
     }
@@ -319,37 +331,39 @@ impl World {
         self.with_machine(id, |machine, now| machine.handle_done(now, effect, done));
     }
 
-    fn dial(&mut self, id: NodeId, peer: &PublicKey) {
+    /// A description names its node: what a browser would send checks to. Where the node is behind a translator, a
+    /// server says how it is seen.
+    fn describe(&mut self, id: NodeId, effect: EffectId, offer: Option<&str>) {
+        let lawful = offer.is_none_or(|offer| self.described(offer).is_some());
+        let life = self.node(id).lives;
+        let hard = self.node(id).plan.nat.is_some_and(|nat| !nat.is_cone());
+        let description = lawful.then(|| Description { sdp: format!("{}", id.0), hard });
+        let mut ends = self.node(id).links.values().copied();
+        let server = ends.find(|end| self.node(*end).plan.role == Role::Supernode);
+        let asks = server.filter(|_| self.node(id).plan.nat.is_some());
+        let wait = DESCRIBES_WITHIN + asks.map_or(Duration::ZERO, |server| 2 * self.one_way(id, server));
+        self.agenda.note(self.now() + wait, Happening::Described { node: (id, life), effect, description });
+    }
+
+    fn described(&self, description: &str) -> Option<NodeId> {
+        let id = NodeId(description.parse().ok()?);
+        self.by_key.values().any(|known| *known == id).then_some(id)
+    }
+
+    fn connect(&mut self, id: NodeId, peer: &PublicKey, description: &str) {
         let now = self.now();
         let life = self.node(id).lives;
-        let other = self.by_key.get(peer).copied();
         self.node_mut(id).tally.dials += 1;
-        let failed = Happening::DialFailed { dialer: (id, life), peer: peer.clone() };
-        let signalling = self.node(id).links.values().copied();
-        let supernode = signalling.into_iter().find(|other| self.node(*other).plan.role == Role::Supernode);
-        let Some(other) = other.filter(|other| *other != id) else {
-            return self.agenda.note(now + Duration::from_millis(100), failed);
-        };
-        if self.node(other).plan.role == Role::Supernode {
-            let when = now + 8 * self.one_way(id, other);
-            let life_other = self.node(other).lives;
-            self.agenda.note(when, Happening::Linked { dialer: (id, life), other: (other, life_other) });
+        let other = self.described(description).filter(|other| *other != id && self.node(*other).alive);
+        let open = |other: &NodeId| can_connect(self.node(id).plan.nat, self.node(*other).plan.nat);
+        let Some(other) = other.filter(open) else {
+            let ends = other.map(|other| ((other, self.node(other).lives), self.node(id).keypair.public()));
+            for (dialer, peer) in ends.into_iter().chain([((id, life), peer.clone())]) {
+                self.agenda.note(now + ICE_GIVES_UP_AFTER, Happening::DialFailed { dialer, peer });
+            }
             return;
-        }
-        let Some(supernode) = supernode else {
-            return self.agenda.note(now + Duration::from_millis(100), failed);
         };
-        self.node_mut(id).tally.signals += SIGNALS_A_DIAL;
-        let signal = 2 * (self.one_way(id, supernode) + self.one_way(supernode, other));
-        let reachable =
-            self.node(other).links.values().any(|end| self.node(*end).plan.role == Role::Supernode);
-        if !self.node(other).alive || !reachable {
-            return self.agenda.note(now + signal, failed);
-        }
-        if !can_connect(self.node(id).plan.nat, self.node(other).plan.nat) {
-            return self.agenda.note(now + signal + ICE_GIVES_UP_AFTER, failed);
-        }
-        let when = now + signal + 2 * DIRECT_ROUND_TRIPS * self.one_way(id, other);
+        let when = now + 2 * DIRECT_ROUND_TRIPS * self.one_way(id, other);
         let other = (other, self.node(other).lives);
         self.agenda.note(when, Happening::Linked { dialer: (id, life), other });
     }

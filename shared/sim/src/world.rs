@@ -21,7 +21,7 @@ use shared::{
         manifest::{Asset, Manifest},
     },
     identity::{Keypair, PublicKey},
-    peer::{LinkAbout, Role},
+    peer::{Description, LinkAbout, Role},
 };
 
 use crate::{
@@ -83,6 +83,12 @@ pub(crate) enum Happening {
     DialFailed {
         dialer: (NodeId, u32),
         peer: PublicKey,
+    },
+    /// A node knows how it is reached.
+    Described {
+        node: (NodeId, u32),
+        effect: EffectId,
+        description: Option<Description>,
     },
     /// A node notices that its link is gone.
     Unlinked(NodeId, LinkId),
@@ -364,6 +370,13 @@ impl World {
                 if self.is_living(dialer, life) {
                     self.node_mut(dialer).tally.dials_failed += 1;
                     self.with_machine(dialer, |machine, now| machine.handle_dial_failed(now, &peer));
+                }
+            }
+            Happening::Described { node: (node, life), effect, description } => {
+                if self.is_living(node, life) {
+                    self.with_machine(node, |machine, now| {
+                        machine.handle_described(now, effect, description)
+                    });
                 }
             }
             Happening::Unlinked(node, link) => self.unlinked(node, link),

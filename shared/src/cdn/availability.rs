@@ -1,6 +1,6 @@
 //! What one remote peer said it holds.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::{bits::Bits, blob::BlobShape, messages::What};
 use crate::base::BlobRoot;
@@ -38,7 +38,7 @@ impl Has {
 /// What one peer holds.
 #[derive(Clone, Debug, Default)]
 pub struct Availability {
-    blobs: BTreeMap<BlobRoot, Has>,
+    blobs: LiteMap<BlobRoot, Has>,
     /// Over all blobs.
     groups: u64,
 }

@@ -5,7 +5,9 @@
 //! nothing is no longer waited for.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+use litemap::LiteMap;
 
 use crate::base::{BlobRoot, Instant};
 
@@ -17,7 +19,7 @@ const BROKEN_MAX: u32 = 8;
 /// See the module's head. A stripe is [`super::spread::STRIPE_GROUPS`] groups.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    at: BTreeMap<(BlobRoot, u32), Instant>,
+    at: LiteMap<(BlobRoot, u32), Instant>,
     order: VecDeque<(BlobRoot, u32)>,
     broken: u32,
 }

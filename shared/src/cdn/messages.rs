@@ -2,7 +2,11 @@
 
 use prost::Message as _;
 
-use super::{offences::Offence, part::Part};
+use super::{
+    introduction::{Answer, Offer},
+    offences::Offence,
+    part::Part,
+};
 use crate::{
     base::{BlobRoot, RequestId, SiteId},
     identity::PublicKey,
@@ -47,6 +51,10 @@ pub enum Control {
     Peers(Peers),
     /// It did not do what we asked.
     Refuse,
+    /// A tab wants a neighbour.
+    Offer(Offer),
+    /// A tab wants to be one.
+    Answer(Answer),
 }
 
 /// See `Hello` in `cdn.proto`.
@@ -56,10 +64,23 @@ pub struct Hello {
     pub supernode: bool,
     /// Coarse place; 0 for unknown.
     pub region: u32,
-    /// Site, sequence, whether complete.
-    pub sites: Vec<(SiteId, u64, bool)>,
+    /// What it knows of each.
+    pub sites: Vec<SiteState>,
     /// For receipts.
     pub session: u64,
+}
+
+/// See `SiteState` in `cdn.proto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteState {
+    /// Which.
+    pub site: SiteId,
+    /// Of the newest manifest believed.
+    pub sequence: u64,
+    /// Whether all of that is held.
+    pub complete: bool,
+    /// Tabs listed, where a supernode says so.
+    pub swarm: u32,
 }
 
 /// What is said of one blob.
@@ -171,6 +192,8 @@ pub fn read_control(frame: &[u8]) -> Result<Option<Control>, Offence> {
         Message::AskPeers(ask) => Control::AskPeers(read_ask(ask)?),
         Message::Peers(peers) => Control::Peers(read_peers(peers)?),
         Message::Refuse(_) => Control::Refuse,
+        Message::Offer(offer) => Control::Offer(Offer::read(offer)?),
+        Message::Answer(answer) => Control::Answer(Answer::read(answer)?),
     }))
 }
 
@@ -219,7 +242,10 @@ pub fn end(request: RequestId, refusal: Option<Refusal>, retry_after_ms: u64) ->
 
 fn read_hello(hello: &wire::Hello) -> Result<Hello, Offence> {
     require(hello.sites.len() <= MAX_SITES)?;
-    let site = |state: &wire::SiteState| Ok((read_site(&state.site)?, state.sequence, state.complete));
+    let site = |state: &wire::SiteState| {
+        let wire::SiteState { sequence, complete, swarm, .. } = *state;
+        Ok(SiteState { site: read_site(&state.site)?, sequence, complete, swarm })
+    };
     Ok(Hello {
         supernode: hello.role() == wire::Role::Supernode,
         region: hello.region,

@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod choke;
 pub mod claims;
 pub mod flood;
+pub mod introduction;
 pub mod manifest;
 pub mod messages;
 pub mod offences;

@@ -1,6 +1,8 @@
 //! One blob as this peer has it: what is held, what is wanted, what is under way, how rare the rest is.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
+
+use litemap::LiteMap;
 
 use super::{
     availability::Has,
@@ -41,7 +43,7 @@ pub struct Replica {
     /// Wanted, not held and asked of nobody.
     pub open: Bits,
     /// Where each piece under way was asked for, and when first.
-    pub asked: BTreeMap<Piece, (Instant, Vec<Asker>)>,
+    pub asked: LiteMap<Piece, (Instant, Vec<Asker>)>,
     /// How many linked tabs hold each group; empty for none at all.
     rarity: Vec<u16>,
     /// The fetches that want something of it.
@@ -59,7 +61,7 @@ impl Replica {
             pages: Bits::new(shape.pages()),
             top: !shape.has_top(),
             open: Bits::new(shape.groups()),
-            asked: BTreeMap::new(),
+            asked: LiteMap::new(),
             rarity: Vec::new(),
             fetches: Vec::new(),
             sources: SourceBytes::default(),

@@ -112,7 +112,8 @@ impl Tracker {
         }
     }
 
-    /// Names up to `count` others of a site: a random draw, ordered by standing. In the first half, which is dialled
+    /// Names up to `count` others of a site: a random draw, ordered by standing, new ones before those named to it
+    /// before. In the first half, which is dialled
     /// first, stand those who were there least often: whoever has few links has little to choose from, and is done
     /// late. In the second half stand those of the same region.
     pub fn introduce(
@@ -140,7 +141,9 @@ impl Tracker {
         let far = |key: &PublicKey| self.members.get(key).is_none_or(|member| member.region != region);
         let poor = |key: &PublicKey| self.members.get(key).is_some_and(|member| member.is_poor(now));
         let dialled = |key: &PublicKey| self.members.get(key).map_or(0, |member| member.dialled);
-        drawn.sort_by_key(|key| (poor(key), dialled(key)));
+        let met = self.members.get(peer).map(|member| &member.introduced);
+        let met = |key: &PublicKey| met.is_some_and(|met| met.contains(&key.to_bytes()));
+        drawn.sort_by_key(|key| (poor(key), met(key), dialled(key)));
         let head = count.div_ceil(2).min(drawn.len());
         drawn[head..].sort_by_key(|key| (poor(key), far(key)));
         drawn.truncate(count);

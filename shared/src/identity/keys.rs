@@ -26,6 +26,10 @@ pub enum Context {
     Advert,
     /// A peer's statement that another peer served bytes that do not verify.
     Report,
+    /// How a tab that wants a neighbour can be reached.
+    Offer,
+    /// How the tab that answers it can be.
+    Answer,
     /// What an object of a bucket is made of.
     ObjectRecord,
     /// What a holder shows of a shard it was asked about.
@@ -60,6 +64,8 @@ impl Context {
             Self::Receipt => b"blackhole/cdn/receipt/1",
             Self::Advert => b"blackhole/coordination/advert/1",
             Self::Report => b"blackhole/cdn/report/1",
+            Self::Offer => b"blackhole/cdn/offer/1",
+            Self::Answer => b"blackhole/cdn/answer/1",
             Self::ObjectRecord => b"blackhole/storage/object/1",
             Self::ShardProof => b"blackhole/storage/proof/1",
             #[cfg(feature = "economy")]

@@ -545,9 +545,9 @@ pub(super) fn holding<'a>(link: &'a Link, sites: &super::Sites, root: &BlobRoot)
         return Some(has);
     }
     let hello = link.hello.as_ref()?;
-    let whole = hello.sites.iter().any(|(site, sequence, complete)| {
-        *complete
-            && sites.get(site).is_some_and(|ours| ours.sequence == *sequence && ours.roots.contains(root))
+    let whole = hello.sites.iter().any(|state| {
+        let same = |ours: &super::Site| ours.sequence == state.sequence && ours.roots.contains(root);
+        state.complete && sites.get(&state.site).is_some_and(same)
     });
     whole.then_some(ALL)
 }

@@ -6,7 +6,7 @@ use super::{DisconnectReason, Effect, Event, Peer, Role};
 use crate::{
     base::{BlobRoot, Instant, LinkId},
     cdn::{
-        messages::{self, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_SITES},
+        messages::{self, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_SITES, SiteState},
         offences::Offence,
         report, spread,
     },
@@ -19,21 +19,6 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_DOUBLINGS_MAX: u32 = 4;
 /// Receipts are handed in with each question for peers; where no peers are wanted, so often.
 const HAND_IN_EVERY: Duration = Duration::from_secs(120);
-/// Peers remembered that could not be reached or had no room.
-const UNREACHED_MAX: usize = 64;
-/// They are not dialled again within this: each attempt costs the supernode two messages.
-const UNREACHED_FOR: Duration = Duration::from_secs(60);
-/// Links that a tab dials itself in a large swarm.
-const LINKS_DIALLED: usize = 5;
-/// Dials under way until somebody is linked: each takes the time of this machine and of the line, and the first link is
-/// what a fetch waits for.
-const DIALS_FIRST: usize = 3;
-/// And after that.
-const DIALS_AT_ONCE: usize = 6;
-/// Peers heard of and not dialled yet; an answer has no more, and an older one is no use.
-const ACQUAINTANCES_MAX: usize = 16;
-/// Peers wanted of one answer.
-const ASK_COUNT: u32 = 8;
 
 /// What there is to tell of one blob.
 #[derive(Debug, Default)]
@@ -51,6 +36,7 @@ impl Peer {
             site: site.0.to_vec(),
             sequence: state.sequence,
             complete: state.complete,
+            swarm: self.listed(site),
         });
         let role = match self.config.role {
             Role::Tab => wire::Role::Tab,
@@ -85,29 +71,18 @@ impl Peer {
             Control::Receipt(receipt) => self.take_receipt(now, id, receipt),
             Control::Report(report) => self.handle_report(now, id, &report),
             Control::AskPeers(ask) => self.introduce(now, id, ask),
-            Control::Peers(peers) => {
-                // Anybody may call itself a supernode; only those we were configured with introduce.
-                let trusted = self.links.get(&id).is_some_and(|link| link.rendezvous);
-                if trusted && self.config.role == Role::Tab {
-                    self.meters.signalling += 1;
-                    if let Some(site) = self.sites.get_mut(&peers.site) {
-                        site.swarm = peers.swarm;
-                    }
-                    self.acquaintances.extend(peers.peers);
-                    let old = self.acquaintances.len().saturating_sub(ACQUAINTANCES_MAX);
-                    self.acquaintances.drain(..old);
-                    self.meet(now);
-                }
-            }
+            Control::Peers(peers) => self.take_peers(id, &peers),
+            Control::Offer(offer) => self.handle_offer(now, id, offer),
+            Control::Answer(answer) => self.handle_answer(now, id, answer),
             Control::Refuse => {}
         }
     }
 
     fn handle_hello(&mut self, now: Instant, id: LinkId, hello: Hello) {
         self.meters.signalling += 1;
-        for (site, sequence, _) in &hello.sites {
-            if self.sites.get(site).is_some_and(|ours| ours.sequence < *sequence) {
-                self.events.push_back(Event::ManifestNewer { site: *site, sequence: *sequence });
+        for SiteState { site, sequence, .. } in hello.sites.iter().copied() {
+            if self.sites.get(&site).is_some_and(|ours| ours.sequence < sequence) {
+                self.events.push_back(Event::ManifestNewer { site, sequence });
             }
         }
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -119,11 +94,12 @@ impl Peer {
                 self.send_all_haves(id);
             }
             if supernode {
-                // Whoever could not be reached may have been so for want of a way to say so.
-                self.unreached.clear();
+                self.meeting.begin();
                 self.asked = 0;
-                self.ask_peers(now, id);
+                self.count_others();
+                self.ask_peers(now, id, false);
             }
+            self.seek();
         }
         self.mark_ready(id);
         self.http_due = true;
@@ -229,18 +205,30 @@ impl Peer {
         self.http_due = true;
     }
 
-    /// Tab: asks a supernode for others of each site.
-    pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId) {
+    /// How many others there are, by the first word of the supernodes.
+    pub(super) fn count_others(&mut self) {
+        let said = self.links.values().filter(|link| link.rendezvous).filter_map(|link| link.hello.as_ref());
+        for state in said.flat_map(|hello| &hello.sites) {
+            if let Some(site) = self.sites.get_mut(&state.site) {
+                site.swarm = state.swarm.saturating_add(1);
+            }
+        }
+    }
+
+    /// Tab: has a supernode list it for each site, and asks how many others there are where neighbours are wanted and
+    /// none are known, or `anew`: of two who come at once, each was first told that it is the only one.
+    pub(super) fn ask_peers(&mut self, now: Instant, id: LinkId, anew: bool) {
         self.asked_at = now;
-        let count = if self.wants_peers() { ASK_COUNT } else { 0 };
-        let sites: Vec<_> = self.sites.keys().copied().collect();
-        for site in sites {
+        let wanted = self.wants_peers();
+        let sites: Vec<_> =
+            self.sites.iter().map(|(site, state)| (*site, anew || state.swarm <= 1)).collect();
+        for (site, unknown) in sites {
             let receipts = self.links.values_mut().filter_map(|link| link.account.newest.take());
             let receipts = receipts.take(messages::MAX_HANDED_IN).collect();
             let ask = wire::AskPeers {
                 request: self.new_id(),
                 site: site.0.to_vec(),
-                count,
+                count: u32::from(wanted && unknown),
                 addresses: self.addresses.clone(),
                 receipts,
             };
@@ -252,9 +240,14 @@ impl Peer {
     pub(super) fn ask_peers_where_due(&mut self, now: Instant) {
         if self.ask_due().is_some_and(|at| now >= at) {
             self.asked = self.asked.saturating_add(1);
-            self.ask_all(now);
+            self.asked_at = now;
+            self.meeting.retry();
+            if self.tabs() == 0 || !self.is_in_crowd() {
+                self.ask_all(now, true);
+            }
+            self.seek();
         } else if self.hand_in_due().is_some_and(|at| now >= at) {
-            self.ask_all(now);
+            self.ask_all(now, false);
         }
     }
 
@@ -272,53 +265,11 @@ impl Peer {
         due.then(|| self.asked_at + HAND_IN_EVERY)
     }
 
-    pub(super) fn ask_all(&mut self, now: Instant) {
+    pub(super) fn ask_all(&mut self, now: Instant, anew: bool) {
         let supernodes = self.links.iter().filter(|(_, link)| link.hello.is_some() && link.is_supernode());
         let supernodes: Vec<LinkId> = supernodes.map(|(id, _)| *id).collect();
         for id in supernodes {
-            self.ask_peers(now, id);
-        }
-    }
-
-    /// Links to aim for. Small swarms link everybody to everybody; in a large one the same number again comes
-    /// from those who join later, and each dial costs the supernode two messages.
-    fn links_wanted(&self) -> usize {
-        let swarm = self.sites.values().map(|site| site.swarm).max().unwrap_or(0);
-        let wanted = self.config.limits.links_wanted;
-        if swarm as usize > self.config.limits.links_max * 2 { wanted.min(LINKS_DIALLED) } else { wanted }
-    }
-
-    pub(super) fn wants_peers(&self) -> bool {
-        let tabs = self.links.values().filter(|link| !link.is_supernode()).count();
-        self.config.role == Role::Tab
-            && self.consent.fetch
-            && tabs + self.dialling.len() < self.links_wanted()
-            && self.links.values().any(|link| link.hello.is_some() && link.is_supernode())
-    }
-
-    /// Dials those heard of, a few at a time.
-    pub(super) fn meet(&mut self, now: Instant) {
-        let linked = self.links.values().any(|link| !link.is_supernode());
-        let at_once = if linked { DIALS_AT_ONCE } else { DIALS_FIRST };
-        while self.dialling.len() < at_once && self.wants_peers() {
-            let Some((peer, addresses)) = self.acquaintances.pop_front() else { return };
-            let known = peer == self.config.keypair.public()
-                || self.links.values().any(|link| link.peer == peer)
-                || self.dialling.contains(&peer)
-                || self.unreached.iter().any(|(other, at)| *other == peer && now.since(*at) < UNREACHED_FOR)
-                || self.cut.holds(now, &peer);
-            if !known && !addresses.is_empty() {
-                self.dialling.push(peer.clone());
-                self.effects.push_back(Effect::Dial { peer, addresses });
-            }
-        }
-    }
-
-    /// A peer did not answer, or had no room.
-    pub(super) fn note_unreached(&mut self, now: Instant, peer: crate::identity::PublicKey) {
-        self.unreached.push_back((peer, now));
-        if self.unreached.len() > UNREACHED_MAX {
-            self.unreached.pop_front();
+            self.ask_peers(now, id, anew);
         }
     }
 

@@ -23,7 +23,8 @@ pub enum Stream {
     Serve,
 }
 
-/// Work for the shell. Those with an effect id are reported exactly once by `Peer::handle_done`.
+/// Work for the shell. Those with an effect id are reported exactly once, by `Peer::handle_done` where
+/// nothing else is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Write `frame` (without length prefix) on the stream. On a closed link: drop it.
@@ -93,12 +94,28 @@ pub enum Effect {
         /// Which.
         effect: EffectId,
     },
-    /// Connect. Report `Peer::handle_linked` or `Peer::handle_dial_failed`.
-    Dial {
-        /// Whom.
+    /// Begin a direct connection, and find out how we are reached on it: by an offer, or by the answer to a remote's
+    /// offer. Report `Peer::handle_described`. A connection that answers waits for the remote: report
+    /// `Peer::handle_linked` or `Peer::handle_dial_failed` of it too.
+    Describe {
+        /// For the report, and for what follows.
+        effect: EffectId,
+        /// Whom it answers, and the remote's description. Untrusted.
+        offer: Option<(PublicKey, String)>,
+    },
+    /// An offer was answered: connect. Report `Peer::handle_linked` or `Peer::handle_dial_failed`.
+    Connect {
+        /// The `Describe` that made the offer.
+        effect: EffectId,
+        /// Who answers.
         peer: PublicKey,
-        /// Where: binary multiaddresses.
-        addresses: Vec<Vec<u8>>,
+        /// The remote's description. Untrusted.
+        description: String,
+    },
+    /// An offer leads nowhere: let go of its connection.
+    Forget {
+        /// The `Describe` that made the offer.
+        effect: EffectId,
     },
     /// Close the link, after what was transmitted before. Report `Peer::handle_unlinked` when it is gone.
     Disconnect {
@@ -107,6 +124,15 @@ pub enum Effect {
         /// Why.
         reason: DisconnectReason,
     },
+}
+
+/// How we are reached on a connection that is coming about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// SDP (RFC 8829), with its candidates.
+    pub sdp: String,
+    /// Whether servers at two places saw us at two addresses: our translator has one for each whom we call.
+    pub hard: bool,
 }
 
 /// Why we close a link.

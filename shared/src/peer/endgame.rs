@@ -33,7 +33,9 @@ impl Peer {
             let Some(replica) = self.replicas.get(&fetch.root) else { continue };
             let Some(has) = holding(link, &self.sites, &fetch.root) else { continue };
             let first = Piece::Group(fetch.range.start);
-            for (piece, (at, askers)) in replica.asked.range(first..).take(ENDGAME_SCAN) {
+            for (piece, (at, askers)) in
+                replica.asked.iter().filter(|(piece, _)| **piece >= first).take(ENDGAME_SCAN)
+            {
                 let Piece::Group(group) = *piece else { continue };
                 let asked_here =
                     askers.iter().any(|asker| matches!(asker, Asker::Link(link, _) if *link == id));

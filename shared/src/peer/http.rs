@@ -314,7 +314,8 @@ impl Peer {
         }
         // A crowd has just come: the line is full, and links to the others are being made. What we leave now, one of
         // them fetches.
-        let joining = neighbours.is_empty() && !self.dialling.is_empty() && self.http.pace.is_congested(now);
+        let joining =
+            neighbours.is_empty() && self.meeting.is_under_way() && self.http.pace.is_congested(now);
         let swarm = if urgent && !joining { 0 } else { members };
         let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
@@ -414,8 +415,8 @@ impl Peer {
         }
         let shares = |link: &super::link::Link| {
             let Some(hello) = link.hello.as_ref().filter(|hello| !hello.supernode) else { return false };
-            let here = hello.sites.iter().any(|(site, _, complete)| {
-                !complete && self.sites.get(site).is_some_and(|ours| ours.roots.contains(root))
+            let here = hello.sites.iter().any(|state| {
+                !state.complete && self.sites.get(&state.site).is_some_and(|ours| ours.roots.contains(root))
             });
             here && link.claims.is_heeded() && consumer::is_present(link, now)
         };

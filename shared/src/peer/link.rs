@@ -1,5 +1,6 @@
 //! One link as the core sees it: what the remote said, what we asked of it, what it asked of us.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::{LinkAbout, LinkStatus, Role};
@@ -27,6 +28,10 @@ const MAX_UNKNOWN: usize = 1024;
 /// holders speak, so what is kept here is of little use.
 const MAX_UNKNOWN_BYTES: usize = 64 * 1024;
 
+/// Offers that one link may bring at once, its own or others', and how soon another: a tab makes a handful when it comes.
+const OFFERS_BURST: u32 = 16;
+const OFFER_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PublicKey,
@@ -36,6 +41,8 @@ pub(super) struct Link {
     /// Ours, that receipts to us name.
     pub(super) session: u64,
     pub(super) gate: FloodGate,
+    /// How many it brought of late, and when that was.
+    offers: (u32, Instant),
     pub(super) account: Account,
     /// Last payload in either direction, or the start.
     pub(super) useful_at: Instant,
@@ -71,6 +78,7 @@ impl Link {
             hello: None,
             session,
             gate: FloodGate::new(now),
+            offers: (0, now),
             account: Account::default(),
             useful_at: now,
             has: Availability::default(),
@@ -97,6 +105,17 @@ impl Link {
 
     pub(super) fn is_tab(&self) -> bool {
         !self.rendezvous && self.hello.as_ref().is_some_and(|hello| !hello.supernode)
+    }
+
+    /// Whether one more offer is taken of it.
+    pub(super) fn may_offer(&mut self, now: Instant) -> bool {
+        let passed = now.since(self.offers.1).as_secs() / OFFER_EVERY.as_secs();
+        let of_late = self.offers.0.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+        if of_late >= OFFERS_BURST {
+            return false;
+        }
+        self.offers = (of_late + 1, now);
+        true
     }
 
     /// Keeps a statement about a blob whose length is not known yet.

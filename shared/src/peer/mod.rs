@@ -10,7 +10,7 @@
 //!  │ piece verified and stored ────────►  handle_received
 //!  │ effect is over ───────────────────►  handle_done
 //!  │ fetch, consent, budget, sites ────►  commands
-//!  │ ◄── poll_effect: Transmit, Request, Serve, FetchHttp, Dial, Disconnect …
+//!  │ ◄── poll_effect: Transmit, Request, Serve, FetchHttp, Describe, Connect, Disconnect …
 //!  │ ◄── poll_event:  Ready, Completed, FellBack, PeerCut …
 //! ```
 //!
@@ -35,6 +35,7 @@ mod endgame;
 mod event;
 mod http;
 mod link;
+mod meeting;
 mod provider;
 mod rendezvous;
 mod supernode;
@@ -45,8 +46,12 @@ use std::{
     ops::Range,
 };
 
+use litemap::LiteMap;
+
 pub use config::{Budget, Config, Consent, HttpSources, Limits, Role};
-pub use effect::{DisconnectReason, Done, Effect, HttpSource, Received, Source, Stream, Verdict};
+pub use effect::{
+    Description, DisconnectReason, Done, Effect, HttpSource, Received, Source, Stream, Verdict,
+};
 pub use event::{Event, FallBack, FetchId};
 
 pub use crate::economy::meter::{AskedBytes, Meters, SourceBytes};
@@ -118,7 +123,7 @@ pub(crate) struct Site {
     sequence: u64,
     complete: bool,
     roots: BTreeSet<BlobRoot>,
-    /// Members, as a supernode last said.
+    /// Members, ourselves included, as a supernode last said; 0 where none did.
     swarm: u32,
     #[cfg(feature = "rendezvous")]
     /// What tabs delivered to each other, by the receipts that were handed in to us.
@@ -141,16 +146,16 @@ pub struct Peer {
     sites: Sites,
     links: BTreeMap<LinkId, link::Link>,
     replicas: BTreeMap<BlobRoot, Replica>,
-    fetches: BTreeMap<FetchId, consumer::Fetch>,
+    fetches: LiteMap<FetchId, consumer::Fetch>,
     /// Fetches by urgency.
     queue: BTreeSet<((u8, u64), FetchId)>,
     /// Links that may have room for requests.
     ready: Vec<LinkId>,
     http: http::Http,
     http_due: bool,
-    serving: BTreeMap<EffectId, provider::Serving>,
+    serving: LiteMap<EffectId, provider::Serving>,
     /// What neighbours were not told yet.
-    news: BTreeMap<BlobRoot, control::News>,
+    news: LiteMap<BlobRoot, control::News>,
     /// What all neighbours together deliver.
     swarm_pace: Pace,
     /// When a neighbour delivered something last.
@@ -163,11 +168,7 @@ pub struct Peer {
     /// Which visitor we are, by the supernode's count; until it says so, a random one.
     visitor: u32,
     addresses: Vec<Vec<u8>>,
-    dialling: Vec<PublicKey>,
-    /// Heard of from a supernode, and not dialled yet.
-    acquaintances: VecDeque<(PublicKey, Vec<Vec<u8>>)>,
-    /// Could not be reached, or had no room for us; and when.
-    unreached: VecDeque<(PublicKey, Instant)>,
+    meeting: meeting::Meeting,
     /// How often that was in vain since a neighbour was lost.
     asked: u32,
     cut: CutList,
@@ -191,13 +192,13 @@ impl Peer {
             sites: Sites::new(),
             links: BTreeMap::new(),
             replicas: BTreeMap::new(),
-            fetches: BTreeMap::new(),
+            fetches: LiteMap::new(),
             queue: BTreeSet::new(),
             ready: Vec::new(),
             http: http::Http::default(),
             http_due: false,
-            serving: BTreeMap::new(),
-            news: BTreeMap::new(),
+            serving: LiteMap::new(),
+            news: LiteMap::new(),
             swarm_pace: Pace::default(),
             swarm_came_at: now,
             have_at: now,
@@ -205,9 +206,7 @@ impl Peer {
             look_at: now,
             choice_at: now,
             addresses: Vec::new(),
-            dialling: Vec::new(),
-            acquaintances: VecDeque::new(),
-            unreached: VecDeque::new(),
+            meeting: meeting::Meeting::default(),
             asked: 0,
             cut: CutList::default(),
             #[cfg(feature = "rendezvous")]
@@ -244,7 +243,7 @@ impl Peer {
 
     /// A link is up and its control stream open.
     pub fn handle_linked(&mut self, now: Instant, link: LinkId, about: LinkAbout) {
-        self.dialling.retain(|peer| *peer != about.peer);
+        self.meeting.end(&about.peer);
         if let Some(reason) = self.objection(now, &about) {
             self.effects.push_back(Effect::Disconnect { link, reason });
             return;
@@ -253,7 +252,7 @@ impl Peer {
         let session = self.rng.next_u64();
         self.links.insert(link, link::Link::new(now, about, rendezvous, session));
         self.send_hello(link);
-        self.meet(now);
+        self.seek();
         self.turn(now);
     }
 
@@ -261,19 +260,14 @@ impl Peer {
     pub fn handle_unlinked(&mut self, now: Instant, link: LinkId) {
         match self.links.get(&link) {
             // Dialled, and not a word: it had no room for us.
-            Some(gone) if gone.dialer && gone.hello.is_none() => self.note_unreached(now, gone.peer.clone()),
+            Some(gone) if gone.dialer && gone.hello.is_none() => {
+                self.meeting.note_unreached(now, gone.peer.clone());
+            }
             Some(gone) if gone.is_tab() => self.asked = 0,
             _ => {}
         }
         self.unlink(link);
         self.turn(now);
-    }
-
-    /// A `Dial` came to nothing.
-    pub fn handle_dial_failed(&mut self, now: Instant, peer: &PublicKey) {
-        self.dialling.retain(|dialled| dialled != peer);
-        self.note_unreached(now, peer.clone());
-        self.meet(now);
     }
 
     /// A frame came. Untrusted.
@@ -377,16 +371,21 @@ impl Peer {
         self.turn(now);
     }
 
-    /// Takes part in a site: says so to every link, and asks supernodes for its other peers. `sequence` is that
+    /// Takes part in a site: says so to every link, and at first has supernodes list us for it. `sequence` is that
     /// of the manifest believed, `complete` whether all of it is held.
     pub fn join(&mut self, now: Instant, site: SiteId, sequence: u64, complete: bool) {
         let state = self.sites.entry(site).or_default();
+        let known = state.sequence > 0;
         (state.sequence, state.complete) = (sequence, complete);
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for id in links {
             self.send_hello(id);
         }
-        self.ask_all(now);
+        if !known {
+            self.count_others();
+            self.ask_all(now, false);
+            self.seek();
+        }
         self.turn(now);
     }
 
@@ -472,7 +471,7 @@ impl Peer {
         if addresses != self.addresses {
             self.addresses = addresses;
             if self.config.role == Role::Tab {
-                self.ask_all(now);
+                self.ask_all(now, false);
             }
         }
     }
@@ -497,7 +496,10 @@ impl Peer {
             || self.keeps_waiting();
         let look = busy.then_some(self.look_at);
         let have = (!self.news.is_empty()).then_some(self.have_at);
-        [look, have, self.ask_due(), self.hand_in_due(), self.choice_due()].into_iter().flatten().min()
+        [look, have, self.ask_due(), self.hand_in_due(), self.choice_due(), self.meeting.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     // ── one turn ─────────────────────────────────────────────────────────────────────────────────────
@@ -513,6 +515,7 @@ impl Peer {
             self.fill_http(now);
         }
         self.announce_fresh(now);
+        self.expire_meetings(now);
         self.ask_peers_where_due(now);
     }
 

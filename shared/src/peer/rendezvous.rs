@@ -4,19 +4,18 @@
 
 use super::Peer;
 use crate::{
-    base::{Instant, LinkId},
-    cdn::messages::AskPeers,
+    base::{Instant, LinkId, SiteId},
+    cdn::{introduction::Offer, messages::AskPeers},
     identity::PublicKey,
     wire::cdn::SignedReport,
 };
 
 #[cfg(feature = "rendezvous")]
 mod listed {
-    use super::{AskPeers, Instant, LinkId, Peer, PublicKey, SignedReport};
+    use super::{AskPeers, Instant, LinkId, Offer, Peer, PublicKey, SignedReport, SiteId};
     use crate::{
-        base::SiteId,
         cdn::messages::{self, MAX_PEERS},
-        peer::{Role, control::ASK_EVERY},
+        peer::{Role, control::ASK_EVERY, meeting::GRACE},
         wire::cdn as wire,
     };
 
@@ -59,10 +58,31 @@ mod listed {
                 site: ask.site.0.to_vec(),
                 peers,
                 retry_after_ms: u64::try_from(ASK_EVERY.as_millis()).unwrap_or(0),
-                swarm: u32::try_from(self.tracker.swarm(&ask.site)).unwrap_or(u32::MAX),
+                swarm: self.listed(&ask.site),
             };
             self.meters.signalling += 2;
             self.transmit(id, messages::control(wire::control::Message::Peers(answer)));
+        }
+
+        /// Passes a tab's offer on to another of its site.
+        pub(in crate::peer) fn arrange(&mut self, now: Instant, id: LinkId, offer: Offer) {
+            let own = self.links.get(&id).is_some_and(|link| link.peer == offer.from);
+            if !own {
+                return;
+            }
+            let chosen = self.tracker.introduce(now, &offer.from, &offer.site, 1, &mut self.rng);
+            let onward = chosen.iter().find_map(|entry| {
+                let mut links = self.links.iter();
+                links.find(|(_, link)| link.peer.to_bytes()[..] == entry.peer[..]).map(|(id, _)| *id)
+            });
+            if let Some(onward) = onward {
+                self.carry(id, onward, offer, GRACE);
+            }
+        }
+
+        /// Tabs listed for a site, to be said in a Hello.
+        pub(in crate::peer) fn listed(&self, site: &SiteId) -> u32 {
+            u32::try_from(self.tracker.swarm(site)).unwrap_or(u32::MAX)
         }
 
         /// Takes a peer off the lists once its last link is gone.
@@ -82,6 +102,14 @@ impl Peer {
 
     /// A tab introduces nobody.
     pub(super) fn introduce(&mut self, _: Instant, _: LinkId, _: AskPeers) {}
+
+    /// Nor passes offers on for those it does not know.
+    pub(super) fn arrange(&mut self, _: Instant, _: LinkId, _: Offer) {}
+
+    /// It lists nobody.
+    pub(super) fn listed(&self, _: &SiteId) -> u32 {
+        0
+    }
 
     /// Nobody was listed.
     pub(super) fn delist(&mut self, _: &PublicKey) {}

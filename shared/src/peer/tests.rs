@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+mod meeting;
+
 use super::*;
 use crate::{
     base::RequestId,
@@ -145,7 +147,8 @@ impl Pair {
                 self.peers[0].handle_unlinked(now, link);
                 self.peers[1].handle_unlinked(now, link);
             }
-            Effect::CancelServe { .. } | Effect::CancelHttp { .. } | Effect::Dial { .. } => {}
+            Effect::Describe { .. } | Effect::Connect { .. } | Effect::Forget { .. } => {}
+            Effect::CancelServe { .. } | Effect::CancelHttp { .. } => {}
         }
     }
 
@@ -266,23 +269,6 @@ fn an_upload_budget_is_never_exceeded() {
 }
 
 #[test]
-fn only_a_configured_supernode_introduces() {
-    let mut pair = Pair::new(true);
-    pair.link();
-    let stranger = Keypair::from_secret([9; 32]).public().to_bytes().to_vec();
-    let entry = crate::wire::cdn::PeerEntry { peer: stranger, addresses: vec![vec![1]], region: 0, role: 1 };
-    let hello = crate::wire::cdn::Hello { version: 1, role: 2, region: 0, sites: Vec::new(), session: 1 };
-    let peers = crate::wire::cdn::Peers { site: vec![0; 32], peers: vec![entry], ..Default::default() };
-    use crate::wire::cdn::control::Message;
-    for message in [Message::Hello(hello), Message::Peers(peers)] {
-        pair.peers[0].handle_frame(pair.now, LINK, Stream::Control, &messages::control(message));
-    }
-    while let Some(effect) = pair.peers[0].poll_effect() {
-        assert!(!matches!(effect, Effect::Dial { .. }));
-    }
-}
-
-#[test]
 fn where_more_ask_than_there_are_slots_one_more_than_the_slots_is_served() {
     use crate::wire::cdn::control::Message;
     let keypair = Keypair::from_secret([1; 32]);
@@ -347,49 +333,6 @@ fn who_dials_again_after_a_reload_is_linked_by_the_new_link() {
         })
         .collect();
     assert_eq!(closed, [LinkId(1)]);
-}
-
-#[test]
-fn who_could_not_be_reached_is_left_alone_for_a_minute_and_asking_becomes_rare() {
-    use crate::wire::cdn::control::Message;
-    let (mut now, mut peer) = (Instant::default(), tab(1, false));
-    let (supernode, stranger) =
-        (Keypair::from_secret([2; 32]).public(), Keypair::from_secret([9; 32]).public());
-    peer.config.supernodes.insert(supernode.clone());
-    peer.join(now, SiteId([4; 32]), 1, false);
-    peer.handle_linked(now, LINK, LinkAbout { peer: supernode, dialer: true, relayed: false });
-    let hello = crate::wire::cdn::Hello { version: 1, role: 2, session: 1, ..Default::default() };
-    peer.handle_frame(now, LINK, Stream::Control, &messages::control(Message::Hello(hello)));
-    let entry = crate::wire::cdn::PeerEntry {
-        peer: stranger.to_bytes().to_vec(),
-        addresses: vec![vec![1]],
-        ..Default::default()
-    };
-    let peers =
-        crate::wire::cdn::Peers { site: vec![4; 32], peers: vec![entry], swarm: 2, ..Default::default() };
-    let named = messages::control(Message::Peers(peers));
-    let (mut dials, mut asks) = (Vec::new(), 0);
-    while now < Instant::from_micros(120_000_000) {
-        while let Some(effect) = peer.poll_effect() {
-            match effect {
-                Effect::Dial { peer: dialled, .. } => {
-                    dials.push(now.as_micros() / 1_000_000);
-                    peer.handle_dial_failed(now, &dialled);
-                }
-                Effect::Transmit { frame, .. }
-                    if matches!(messages::read_control(&frame), Ok(Some(messages::Control::AskPeers(_)))) =>
-                {
-                    asks += 1;
-                    peer.handle_frame(now, LINK, Stream::Control, &named);
-                }
-                _ => {}
-            }
-        }
-        now = now + Duration::from_secs(1);
-        peer.handle_timeout(now);
-    }
-    assert!(matches!(dials[..], [0, 60..80]), "{dials:?}");
-    assert!((4..=6).contains(&asks), "{asks}");
 }
 
 #[test]

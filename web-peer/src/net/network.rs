@@ -57,6 +57,8 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// What [`rtc::Arranger::answer`] began did not become a connection.
+    Missed(PeerId),
     /// A remote tried to connect directly and it did not come about.
     #[cfg(feature = "interop")]
     IncomingFailed {
@@ -106,6 +108,7 @@ pub struct ListenFailed(String);
 pub struct Network {
     peer: PeerId,
     links: links::Control,
+    arranger: rtc::Arranger,
     commands: mpsc::Sender<Command>,
 }
 
@@ -136,12 +139,12 @@ impl Network {
         rtc_port: MessagePort,
         config: Config,
     ) -> Result<(Self, links::Events, Events), libp2p_noise::Error> {
-        let (swarm, links, link_events) = assemble(keypair, rtc_port, config)?;
+        let (swarm, arranger, links, link_events) = assemble(keypair, rtc_port, config)?;
         let (commands, command_receiver) = mpsc::channel(COMMANDS_MAX);
         let (event_sender, events) = mpsc::channel(EVENTS_MAX);
         let peer = keypair.public().to_peer_id();
         wasm_bindgen_futures::spawn_local(Driver::new(swarm, event_sender).run(command_receiver));
-        Ok((Self { peer, links, commands }, link_events, events))
+        Ok((Self { peer, links, arranger, commands }, link_events, events))
     }
 
     /// Who we are.
@@ -165,6 +168,12 @@ impl Network {
         let command = Command::Dial { peer, addresses, reply };
         self.commands.clone().send(command).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Makes direct connections whose descriptions others pass on.
+    #[must_use]
+    pub fn arranger(&self) -> &rtc::Arranger {
+        &self.arranger
     }
 
     /// Makes a reservation at a relay (`…/p2p/<relay>`), so that others reach us through it. Says
@@ -284,11 +293,13 @@ impl Driver {
                     let _ = reply.send(Err(explain(&error)));
                 }
             }
-            #[cfg(feature = "interop")]
-            SwarmEvent::IncomingConnectionError { error, .. } => {
-                let reason = reason_of(&error).unwrap_or("other");
-                tracing::debug!(%error, reason, "a remote's connection did not come about");
-                self.report(Event::IncomingFailed { reason });
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                if let Some(peer) = rtc::arranged_peer(&send_back_addr) {
+                    self.report(Event::Missed(peer));
+                }
+                #[cfg(feature = "interop")]
+                self.report(Event::IncomingFailed { reason: reason_of(&error).unwrap_or("other") });
+                tracing::debug!(%error, "a remote's connection did not come about");
             }
             SwarmEvent::NewListenAddr { address, .. } if is_direct(&address) => {
                 self.report(Event::Reachable(address));

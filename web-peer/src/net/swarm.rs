@@ -37,9 +37,9 @@ pub(super) fn assemble(
     keypair: &Keypair,
     port: MessagePort,
     config: Config,
-) -> Result<(Swarm<Behaviour>, links::Control, links::Events), libp2p_noise::Error> {
+) -> Result<(Swarm<Behaviour>, rtc::Arranger, links::Control, links::Events), libp2p_noise::Error> {
     let peer = keypair.public().to_peer_id();
-    let (rtc_transport, rtc) = rtc::new(port, keypair.clone());
+    let (rtc_transport, rtc, arranger) = rtc::new(port, keypair.clone());
     let (relay_transport, relay) = libp2p::relay::client::new(peer);
     let direct =
         rtc_transport.map_err(Failure).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
@@ -69,7 +69,7 @@ pub(super) fn assemble(
     };
     let swarm_config =
         libp2p_swarm::Config::with_wasm_executor().with_idle_connection_timeout(config.idle_timeout);
-    Ok((Swarm::new(transport, behaviour, peer, swarm_config), control, events))
+    Ok((Swarm::new(transport, behaviour, peer, swarm_config), arranger, control, events))
 }
 
 /// Carries our error through libp2p's combinators, which pass on an error's source but not its type.

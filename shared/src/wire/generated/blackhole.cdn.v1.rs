@@ -91,7 +91,7 @@ pub struct Open {
 /// A frame on a control stream. One without a message that the reader knows is ignored.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Control {
-    #[prost(oneof = "control::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "control::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub message: ::core::option::Option<control::Message>,
 }
 /// Nested message and enum types in `Control`.
@@ -118,6 +118,10 @@ pub mod control {
         Peers(super::Peers),
         #[prost(message, tag = "10")]
         Refuse(super::Refuse),
+        #[prost(message, tag = "11")]
+        Offer(super::Offer),
+        #[prost(message, tag = "12")]
+        Answer(super::Answer),
     }
 }
 /// The first message of each side, and again when something in it changed.
@@ -149,6 +153,9 @@ pub struct SiteState {
     /// Whether the peer holds every group of that manifest's assets.
     #[prost(bool, tag = "3")]
     pub complete: bool,
+    /// From a supernode: tabs listed for the site.
+    #[prost(uint32, tag = "4")]
+    pub swarm: u32,
 }
 /// What the sender holds. At most 256 blobs a message.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -267,7 +274,8 @@ pub struct SignedReport {
     #[prost(bytes = "vec", tag = "2")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
-/// Tab to supernode: list me for this site, and name some of its other peers.
+/// Tab to supernode: list me for this site, and name some of its other peers. Where none are wanted, nothing is
+/// answered.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AskPeers {
     #[prost(uint64, tag = "1")]
@@ -312,6 +320,52 @@ pub struct PeerEntry {
     pub region: u32,
     #[prost(enumeration = "Role", tag = "4")]
     pub role: i32,
+}
+/// How tabs come to be linked. A tab that wants a neighbour describes a connection and hands the offer to its
+/// supernode, or to a neighbour it has. A supernode passes it on to a tab of that site; a tab passes it on, to a
+/// neighbour drawn at random, while more than two hops are left, and answers it then if it wants to. Whoever cannot
+/// take another link passes it on while hops are left. The answer goes back the way the offer came.
+/// Whoever passes them on can neither read what is said later nor stand in for either side: descriptions carry the
+/// fingerprints of the certificates, and are signed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Offer {
+    /// Drawn at random, unpredictable: the answer names it.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Ed25519 public key of the tab, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub from: ::prost::alloc::vec::Vec<u8>,
+    /// Site id, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// SDP (RFC 8829) with its candidates, at most 4,096 bytes.
+    #[prost(string, tag = "4")]
+    pub description: ::prost::alloc::string::String,
+    /// Ed25519 by `from` over "blackhole/cdn/offer/1" 0x00 id (8 bytes, big-endian) site reach (a byte) description.
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// How many may still pass it on; at most 4. Not signed.
+    #[prost(uint32, tag = "6")]
+    pub hops: u32,
+    #[prost(enumeration = "Reach", tag = "7")]
+    pub reach: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Answer {
+    /// Of the offer.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub from: ::prost::alloc::vec::Vec<u8>,
+    /// SDP with its candidates, at most 4,096 bytes.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    /// Ed25519 by `from` over "blackhole/cdn/answer/1" 0x00 id (8 bytes, big-endian), the offer's `from`, reach (a byte),
+    /// description.
+    #[prost(bytes = "vec", tag = "4")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "Reach", tag = "5")]
+    pub reach: i32,
 }
 /// On a bulk stream, from its opener. Answered by its pieces in ascending order; the last piece, or a
 /// BulkEnd before it, ends the request.
@@ -504,6 +558,39 @@ impl OffenceKind {
             "OFFENCE_KIND_FLOODING" => Some(Self::Flooding),
             "OFFENCE_KIND_MALFORMED" => Some(Self::Malformed),
             "OFFENCE_KIND_BAD_RECEIPT" => Some(Self::BadReceipt),
+            _ => None,
+        }
+    }
+}
+/// Who can hope to reach a tab: two of the last two kinds, but for two that are STRICT, cannot reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Reach {
+    /// As far as it knows, everybody.
+    Unspecified = 0,
+    /// Its translator lets in only whom it called, at the address it called: it has failed with somebody HARD.
+    Strict = 1,
+    /// Its translator gives it another address for each it calls (RFC 4787, address-dependent mapping).
+    Hard = 2,
+}
+impl Reach {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REACH_UNSPECIFIED",
+            Self::Strict => "REACH_STRICT",
+            Self::Hard => "REACH_HARD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REACH_UNSPECIFIED" => Some(Self::Unspecified),
+            "REACH_STRICT" => Some(Self::Strict),
+            "REACH_HARD" => Some(Self::Hard),
             _ => None,
         }
     }

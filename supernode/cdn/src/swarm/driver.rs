@@ -162,7 +162,6 @@ impl Driver {
             },
             Report::ControlEnded(id) => self.close(id),
             Report::Done(effect, done) => self.done(effect, done),
-            Report::DialFailed(peer) => self.peer.handle_dial_failed(now, &peer),
             Report::Frame(..) => {}
         }
     }
@@ -218,21 +217,15 @@ impl Driver {
                     link.cancel(effect);
                 }
             }
-            Effect::Dial { peer, addresses } => {
-                let dialled = (self.parts.dial)(peer.clone(), addresses);
-                let reports = self.reports.clone();
-                tokio::spawn(async move {
-                    if !dialled.await {
-                        let _ = reports.send(Report::DialFailed(peer)).await;
-                    }
-                });
-            }
             Effect::Disconnect { link, reason } => {
                 tracing::debug!(%link, ?reason, "closing a link");
                 self.close(link);
             }
             // A supernode fetches nothing by the core; were it asked to, the answer is that it could not.
             Effect::FetchHttp { effect, .. } => self.peer.handle_done(now, effect, Done::Failed),
+            // It has no browser, and meets nobody.
+            Effect::Describe { effect, .. } => self.peer.handle_described(now, effect, None),
+            Effect::Connect { .. } | Effect::Forget { .. } => {}
             Effect::Request { .. } | Effect::CancelHttp { .. } => {}
         }
     }

@@ -16,8 +16,8 @@ mod streams;
 
 use std::time::Duration;
 
-use futures::{future::BoxFuture, stream::BoxStream};
-use shared::identity::{Keypair, PublicKey};
+use futures::stream::BoxStream;
+use shared::identity::Keypair;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -40,8 +40,6 @@ const ADDRESSES_EVERY: Duration = Duration::from_secs(10);
 /// How old the counts on the status page may be.
 const METERS_EVERY: Duration = Duration::from_secs(1);
 
-/// Connects to a peer at one of its addresses; says whether that worked.
-pub type Dial = Box<dyn Fn(PublicKey, Vec<Vec<u8>>) -> BoxFuture<'static, bool> + Send + Sync>;
 /// Where we can be dialled at the moment, as binary multiaddresses.
 pub type OwnAddresses = Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync>;
 
@@ -57,8 +55,6 @@ pub struct SwarmParts {
     pub links: links::Control,
     /// What happens on links, apart from streams of other services.
     pub events: BoxStream<'static, links::Event>,
-    /// Connects.
-    pub dial: Dial,
     /// Where we are.
     pub addresses: OwnAddresses,
 }

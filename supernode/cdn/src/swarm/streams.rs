@@ -17,7 +17,6 @@ use shared::{
         bulk::{PROTOCOL, StreamKind, open_frame, read_open},
         offences::Offence,
     },
-    identity::PublicKey,
     peer::{Done, Stream},
     wire::{FrameError, FrameReader, write_frame},
 };
@@ -40,8 +39,6 @@ pub(super) enum Report {
     ControlEnded(LinkId),
     /// A `Serve` is over.
     Done(EffectId, Done),
-    /// A dial came to nothing.
-    DialFailed(PublicKey),
 }
 
 /// A stream whose first frame was exchanged.

@@ -20,9 +20,11 @@ use libp2p_swarm::{
     ConnectionClosed, ConnectionDenied, ConnectionId, ExpiredListenAddr, NetworkBehaviour, NewListenAddr,
     NotifyHandler, Stream, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
+use send_wrapper::SendWrapper;
 
 use super::error::Error;
 use super::handler::{Handler, OpenSignalling};
+use super::page::PeerConnection;
 
 /// The transport wants a signalling stream to `peer`.
 pub(super) struct Request {
@@ -38,6 +40,8 @@ pub(super) type Reply = oneshot::Sender<Result<Stream, Error>>;
 pub(super) enum Notice {
     /// A remote has opened a signalling stream.
     Incoming { peer: PeerId, stream: Stream },
+    /// We answered an offer that others passed on.
+    Answered { peer: PeerId, connection: SendWrapper<PeerConnection> },
     /// A relay reaches us at this address from now on.
     Reachable(Multiaddr),
     /// A relay reaches us at this address no longer.

@@ -16,7 +16,7 @@ use links::webrtc::LARGE_FRAMES_MARK;
 
 use super::connection::Connection;
 use super::error::Error;
-use super::page::Page;
+use super::page::{Candidates, Page};
 
 /// The specification's mark, by which a server knows what a STUN packet is for.
 const UFRAG_PREFIX: &str = "libp2p+webrtc+v1/";
@@ -97,8 +97,8 @@ pub(super) async fn dial(
     target: Target,
 ) -> Result<(PeerId, Connection), Error> {
     let ufrag = random_ufrag()?;
-    let connection = page.offer(Some(&ufrag))?;
-    let description = poll_fn(|cx| connection.poll_description(cx)).await?;
+    let connection = page.offer(Some(&ufrag), Candidates::Trickle)?;
+    let (description, _) = poll_fn(|cx| connection.poll_description(cx)).await?;
     let local = Fingerprint::from_sdp(&description)
         .ok_or_else(|| Error::Handshake("our own description has no SHA-256 fingerprint".into()))?;
     connection.accept(&target.answer(&ufrag));

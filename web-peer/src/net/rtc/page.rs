@@ -48,12 +48,28 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    description: Option<String>,
+    /// SDP, and whether our address differs from one server to the next.
+    description: Option<(String, bool)>,
     candidates: VecDeque<String>,
     connected: bool,
     ended: Option<Error>,
     incoming: VecDeque<Stream>,
     opened: VecDeque<Stream>,
+}
+
+/// How the remote hears of our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Candidates {
+    /// One by one, as they are found.
+    Trickle,
+    /// With the description, which waits for those that are found soon.
+    Whole,
+}
+
+impl Candidates {
+    fn argument(self) -> (&'static str, JsValue) {
+        ("whole", (self == Self::Whole).into())
+    }
 }
 
 /// What changes while two peers look for a path.
@@ -82,20 +98,17 @@ impl Page {
     }
 
     /// Has the page make an offer. With `ufrag` it is one for `/webrtc-direct`.
-    pub(super) fn offer(&self, ufrag: Option<&str>) -> Result<PeerConnection, Error> {
+    pub(super) fn offer(&self, ufrag: Option<&str>, candidates: Candidates) -> Result<PeerConnection, Error> {
         let connection = self.connect()?;
-        self.inner.command(
-            "offer",
-            connection.id,
-            Some(("ufrag", ufrag.map_or(JsValue::NULL, JsValue::from))),
-        );
+        let ufrag = ufrag.map_or(JsValue::NULL, JsValue::from);
+        self.inner.command("offer", connection.id, &[("ufrag", ufrag), candidates.argument()]);
         Ok(connection)
     }
 
     /// Has the page answer a remote's offer.
-    pub(super) fn answer(&self, offer: &str) -> Result<PeerConnection, Error> {
+    pub(super) fn answer(&self, offer: &str, candidates: Candidates) -> Result<PeerConnection, Error> {
         let connection = self.connect()?;
-        self.inner.command("answer", connection.id, Some(("sdp", offer.into())));
+        self.inner.command("answer", connection.id, &[("sdp", offer.into()), candidates.argument()]);
         Ok(connection)
     }
 
@@ -112,12 +125,12 @@ impl Page {
 }
 
 impl PageInner {
-    fn command(&self, command: &str, id: u32, argument: Option<(&str, JsValue)>) {
+    fn command(&self, command: &str, id: u32, arguments: &[(&str, JsValue)]) {
         let message = Object::new();
         let fields = [("command", command.into()), ("id", id.into())];
-        for (name, value) in fields.into_iter().chain(argument) {
+        for (name, value) in fields.iter().chain(arguments) {
             // Setting a field of a fresh object cannot fail.
-            let _ = Reflect::set(&message, &name.into(), &value);
+            let _ = Reflect::set(&message, &(*name).into(), value);
         }
         let _ = self.port.post_message(&message);
     }
@@ -147,7 +160,10 @@ impl Shared {
     fn handle_event(&self, message: &JsValue) {
         let text = |name| field(message, name).as_string().unwrap_or_default();
         match text("event").as_str() {
-            "description" => self.state.borrow_mut().description = Some(text("sdp")),
+            "description" => {
+                let described = (text("sdp"), field(message, "hard").is_truthy());
+                self.state.borrow_mut().description = Some(described);
+            }
             "candidate" => self.handle_candidate(text("candidate")),
             "state" if text("state") == "connected" => self.state.borrow_mut().connected = true,
             "path" => self.path.rtt_millis.set(field(message, "rttMillis").as_f64()),
@@ -203,19 +219,19 @@ impl PeerConnection {
     }
 
     pub(super) fn accept(&self, answer: &str) {
-        self.page.inner.command("accept", self.id, Some(("sdp", answer.into())));
+        self.page.inner.command("accept", self.id, &[("sdp", answer.into())]);
     }
 
     pub(super) fn add_candidate(&self, candidate: &str) {
-        self.page.inner.command("candidate", self.id, Some(("candidate", candidate.into())));
+        self.page.inner.command("candidate", self.id, &[("candidate", candidate.into())]);
     }
 
     /// Asks for a new channel, which [`PeerConnection::poll_opened`] yields.
     pub(super) fn open(&self) {
-        self.page.inner.command("open", self.id, None);
+        self.page.inner.command("open", self.id, &[]);
     }
 
-    pub(super) fn poll_description(&self, cx: &Context<'_>) -> Poll<Result<String, Error>> {
+    pub(super) fn poll_description(&self, cx: &Context<'_>) -> Poll<Result<(String, bool), Error>> {
         self.poll_state(cx, |state| state.description.take())
     }
 
@@ -265,7 +281,7 @@ impl PeerConnection {
 impl Drop for PeerConnection {
     fn drop(&mut self) {
         self.page.inner.connections.borrow_mut().retain(|(known, _)| *known != self.id);
-        self.page.inner.command("close", self.id, None);
+        self.page.inner.command("close", self.id, &[]);
     }
 }
 

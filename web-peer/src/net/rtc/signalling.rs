@@ -26,7 +26,7 @@ use prost::Message as _;
 use unsigned_varint::codec::UviBytes;
 
 use super::error::Error;
-use super::page::{Change, Page, PeerConnection};
+use super::page::{Candidates, Change, Page, PeerConnection};
 
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/webrtc-signaling/0.0.1");
 
@@ -59,8 +59,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut signals = Signals::new(stream);
-    let connection = page.offer(None)?;
-    let description = poll_fn(|cx| connection.poll_description(cx)).await?;
+    let connection = page.offer(None, Candidates::Trickle)?;
+    let (description, _) = poll_fn(|cx| connection.poll_description(cx)).await?;
     signals.send(Kind::SdpOffer, with_frame_attribute(description)).await?;
     let answer = signals.receive_description(Kind::SdpAnswer).await?;
     agree_on_frames(&connection, &answer);
@@ -76,8 +76,8 @@ where
 {
     let mut signals = Signals::new(stream);
     let offer = signals.receive_description(Kind::SdpOffer).await?;
-    let connection = page.answer(&offer)?;
-    let description = poll_fn(|cx| connection.poll_description(cx)).await?;
+    let connection = page.answer(&offer, Candidates::Trickle)?;
+    let (description, _) = poll_fn(|cx| connection.poll_description(cx)).await?;
     agree_on_frames(&connection, &offer);
     signals.send(Kind::SdpAnswer, with_frame_attribute(description)).await?;
     signals.exchange_candidates(&connection).await?;
@@ -168,12 +168,12 @@ fn lost(error: io::Error) -> Error {
     Error::SignallingLost(error.to_string())
 }
 
-fn with_frame_attribute(mut description: String) -> String {
+pub(super) fn with_frame_attribute(mut description: String) -> String {
     description.push_str(&format!("{FRAME_ATTRIBUTE}{LARGE_FRAME_BYTES}\r\n"));
     description
 }
 
-fn agree_on_frames(connection: &PeerConnection, description: &str) {
+pub(super) fn agree_on_frames(connection: &PeerConnection, description: &str) {
     if offers_large_frames(description) {
         connection.set_frame_bytes(LARGE_FRAME_BYTES);
     }

@@ -16,10 +16,11 @@ use libp2p_core::transport::{DialOpts, ListenerId, TransportError, TransportEven
 use libp2p_identity::{Keypair, PeerId};
 use send_wrapper::SendWrapper;
 
+use super::arranged::{self, Accepted};
 use super::behaviour::{Notice, Request};
 use super::connection::Connection;
 use super::error::Error;
-use super::page::Page;
+use super::page::{Page, PeerConnection};
 use super::{direct, signalling};
 
 /// From the first packet to the relay until the direct connection stands.
@@ -30,13 +31,14 @@ type Event = TransportEvent<Upgrade, Error>;
 /// A connection that is coming about.
 pub type Upgrade = Pin<Box<dyn Future<Output = Result<(PeerId, Connection), Error>> + Send>>;
 
-/// Dials `…/webrtc-direct/certhash/…` and `…/p2p-circuit/webrtc/p2p/…`; listens on `/webrtc`, which
+/// Dials `…/webrtc-direct/certhash/…`, `…/p2p-circuit/webrtc/p2p/…`, and `/webrtc/p2p/…` what was arranged; listens on `/webrtc`, which
 /// announces one address for each relay that reaches us.
 pub struct Transport {
     page: SendWrapper<Page>,
     keypair: Keypair,
     requests: mpsc::Sender<Request>,
     notices: mpsc::Receiver<Notice>,
+    accepted: SendWrapper<Accepted>,
     listener: Option<ListenerId>,
     events: VecDeque<Event>,
     waker: Option<Waker>,
@@ -48,12 +50,14 @@ impl Transport {
         keypair: Keypair,
         requests: mpsc::Sender<Request>,
         notices: mpsc::Receiver<Notice>,
+        accepted: Accepted,
     ) -> Self {
         Self {
             page: SendWrapper::new(page),
             keypair,
             requests,
             notices,
+            accepted: SendWrapper::new(accepted),
             listener: None,
             events: VecDeque::new(),
             waker: None,
@@ -67,17 +71,13 @@ impl Transport {
             Notice::Unreachable(listen_addr) => TransportEvent::AddressExpired { listener_id, listen_addr },
             Notice::Incoming { peer, stream } => {
                 let page = Page::clone(&self.page);
-                TransportEvent::Incoming {
-                    listener_id,
-                    // No relay in these: the connection will not go through one.
-                    local_addr: Protocol::WebRTC.into(),
-                    send_back_addr: Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer)),
-                    upgrade: within_deadline(async move {
-                        let connection = signalling::answer(&page, stream).await?;
-                        Ok((peer, Connection::new(connection)))
-                    }),
-                }
+                incoming(listener_id, peer, async move { signalling::answer(&page, stream).await })
             }
+            Notice::Answered { peer, connection } => incoming(listener_id, peer, async move {
+                let connection = connection.take();
+                arranged::connected(&connection).await?;
+                Ok(connection)
+            }),
         })
     }
 }
@@ -121,6 +121,15 @@ impl libp2p_core::Transport for Transport {
             let keypair = self.keypair.clone();
             return Ok(within_deadline(async move { direct::dial(&page, &keypair, target).await }));
         }
+        if let Some(peer) = arranged_peer(&address) {
+            let connection =
+                arranged::take(&self.accepted, peer).ok_or(Error::Address("nothing was arranged"));
+            let connection = connection.map_err(TransportError::Other)?;
+            return Ok(within_deadline(async move {
+                arranged::connected(&connection).await?;
+                Ok((peer, Connection::new(connection)))
+            }));
+        }
         let Some(target) = parse_relayed(&address) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
@@ -156,6 +165,20 @@ impl libp2p_core::Transport for Transport {
     }
 }
 
+fn incoming(
+    listener_id: ListenerId,
+    peer: PeerId,
+    connection: impl Future<Output = Result<PeerConnection, Error>> + 'static,
+) -> Event {
+    TransportEvent::Incoming {
+        listener_id,
+        // No relay in these: the connection will not go through one.
+        local_addr: Protocol::WebRTC.into(),
+        send_back_addr: Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer)),
+        upgrade: within_deadline(async move { Ok((peer, Connection::new(connection.await?))) }),
+    }
+}
+
 /// The browser's objects stay on the one thread there is.
 fn within_deadline(upgrade: impl Future<Output = Result<(PeerId, Connection), Error>> + 'static) -> Upgrade {
     Box::pin(SendWrapper::new(async move {
@@ -164,6 +187,15 @@ fn within_deadline(upgrade: impl Future<Output = Result<(PeerId, Connection), Er
             Either::Right(_) => Err(Error::Timeout),
         }
     }))
+}
+
+/// The peer of `/webrtc/p2p/<peer>`.
+pub fn arranged_peer(address: &Multiaddr) -> Option<PeerId> {
+    let mut protocols = address.iter();
+    match (protocols.next(), protocols.next(), protocols.next()) {
+        (Some(Protocol::WebRTC), Some(Protocol::P2p(peer)), None) => Some(peer),
+        _ => None,
+    }
 }
 
 /// Splits `<relay>/p2p-circuit/webrtc/p2p/<peer>` into the relayed address and the peer; `None` if
@@ -201,6 +233,8 @@ mod tests {
     fn other_addresses_are_left_to_others() {
         assert!(parse_relayed(&format!("{RELAY}/p2p/{PEER}").parse().unwrap()).is_none());
         assert!(parse_relayed(&"/ip4/127.0.0.1/tcp/4001/ws".parse().unwrap()).is_none());
+        assert_eq!(arranged_peer(&format!("/webrtc/p2p/{PEER}").parse().unwrap()), PEER.parse().ok());
+        assert_eq!(arranged_peer(&format!("{RELAY}/webrtc/p2p/{PEER}").parse().unwrap()), None);
         let bare = format!("{RELAY}/webrtc").parse().unwrap();
         assert!(matches!(parse_relayed(&bare), Some(Err(Error::Address(_)))));
     }

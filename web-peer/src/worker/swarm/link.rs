@@ -56,7 +56,6 @@ impl Tab {
                         self.close_link(id);
                         continue;
                     };
-                    self.swarm.hear_of(&peer);
                     let dialer = direction == Direction::Dialed;
                     let about = LinkAbout { peer, dialer, relayed: !kind.is_direct() };
                     let open = dialer && !about.relayed;

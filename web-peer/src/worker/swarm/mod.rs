@@ -29,13 +29,10 @@ use shared::peer::{
 
 use super::Tab;
 use super::obtain::Job;
-use crate::net::Network;
+use crate::net::{Network, rtc::Offered};
 use link::Link;
 use reach::Supernode;
 pub(super) use reach::find_supernode;
-
-/// Tabs counted as known; a count for people, who do not tell a thousand from two.
-const KNOWN_MAX: usize = 1_000;
 
 /// The core and what its shell has to remember. No borrow is held while the core's wishes are carried out.
 pub(super) struct Swarm {
@@ -47,10 +44,10 @@ pub(super) struct Swarm {
     http: RefCell<Vec<(EffectId, AbortHandle)>>,
     /// Requests of the page that the core has not answered yet.
     jobs: RefCell<Vec<(FetchId, Job)>>,
+    /// Offers that nobody has answered yet.
+    offered: RefCell<Vec<(EffectId, Offered)>>,
     /// Serves under way that are to stop before their next pieces; each goes when it is reported.
     cancelled: RefCell<Vec<EffectId>>,
-    /// Tabs heard of, [`KNOWN_MAX`] at most.
-    known: RefCell<Vec<PublicKey>>,
     reachable: Cell<bool>,
     started: web_time::Instant,
     /// When the earliest timer fires that is running.
@@ -89,8 +86,8 @@ impl Swarm {
             links: RefCell::default(),
             http: RefCell::default(),
             jobs: RefCell::default(),
+            offered: RefCell::default(),
             cancelled: RefCell::default(),
-            known: RefCell::default(),
             reachable: Cell::new(false),
             started: web_time::Instant::now(),
             armed: Cell::new(None),
@@ -107,7 +104,7 @@ impl Swarm {
 
     /// Other tabs heard of so far.
     pub(super) fn known(&self) -> usize {
-        self.known.borrow().len()
+        self.peer.borrow().others().max(self.tabs())
     }
 
     /// Whether others can dial us.
@@ -122,12 +119,10 @@ impl Swarm {
         Some(jobs.swap_remove(place).1)
     }
 
-    /// Remembers that a tab exists.
-    fn hear_of(&self, peer: &PublicKey) {
-        let mut known = self.known.borrow_mut();
-        if known.len() < KNOWN_MAX && self.supernode.as_ref() != Some(peer) && !known.contains(peer) {
-            known.push(peer.clone());
-        }
+    fn take_offered(&self, effect: EffectId) -> Option<Offered> {
+        let mut offered = self.offered.borrow_mut();
+        let place = offered.iter().position(|(of, _)| *of == effect)?;
+        Some(offered.swap_remove(place).1)
     }
 
     /// Other tabs that we are linked to.
@@ -261,10 +256,9 @@ impl Tab {
                     fetch.abort();
                 }
             }
-            Effect::Dial { peer, addresses } => {
-                self.swarm.hear_of(&peer);
-                self.dial(peer, addresses);
-            }
+            Effect::Describe { effect, offer } => self.describe(effect, offer),
+            Effect::Connect { effect, peer, description } => self.connect(effect, peer, &description),
+            Effect::Forget { effect } => drop(self.swarm.take_offered(effect)),
             Effect::Disconnect { link, reason } => {
                 tracing::debug!(%link, ?reason, "closing a link");
                 self.close_link(link);

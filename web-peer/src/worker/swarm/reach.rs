@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use futures_timer::Delay;
 use libp2p_core::Multiaddr;
 use libp2p_core::multiaddr::Protocol;
+use shared::base::EffectId;
 use shared::cdn::bulk::PROTOCOL;
 use shared::identity::{Keypair, PublicKey};
 use wasm_bindgen::prelude::*;
@@ -85,22 +86,33 @@ impl Tab {
         Ok(())
     }
 
-    pub(super) fn dial(self: &Rc<Self>, peer: PublicKey, addresses: Vec<Vec<u8>>) {
-        let addresses = addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok());
-        let secure = is_secure_page();
-        let addresses = addresses.filter(|address| is_dialable(address, secure)).collect::<Vec<_>>();
-        let network = self.swarm.network.borrow().clone();
+    /// Has the browser say how we are reached: by an offer, or in answer to one.
+    pub(super) fn describe(self: &Rc<Self>, effect: EffectId, offer: Option<(PublicKey, String)>) {
+        let Some(network) = self.swarm.network.borrow().clone() else { return };
         let tab = self.clone();
         wasm_bindgen_futures::spawn_local(async move {
-            let dialled = match network {
-                Some(network) if !addresses.is_empty() => {
-                    let dialled = network.dial(peer.to_peer_id(), addresses).await;
-                    dialled.map_err(|error| format!("dial: {}", error.reason))
-                }
-                _ => Err("dial: no address".to_owned()),
+            let arranger = network.arranger();
+            let described = match offer {
+                Some((peer, offer)) => arranger.answer(peer.to_peer_id(), &offer).await,
+                None => arranger.offer().await.map(|(offered, description)| {
+                    tab.swarm.offered.borrow_mut().push((effect, offered));
+                    description
+                }),
             };
-            if let Err(reason) = dialled {
-                tab.note(&reason);
+            let described = described.inspect_err(|error| tab.note(&format!("dial: {}", error.reason())));
+            tab.drive(|core, now| core.handle_described(now, effect, described.ok()));
+        });
+    }
+
+    /// Connects to who answered our offer.
+    pub(super) fn connect(self: &Rc<Self>, effect: EffectId, peer: PublicKey, answer: &str) {
+        let network = self.swarm.network.borrow().clone();
+        let (Some(network), Some(offered)) = (network, self.swarm.take_offered(effect)) else { return };
+        let address = network.arranger().accept(offered, peer.to_peer_id(), answer);
+        let tab = self.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            if let Err(error) = network.dial(peer.to_peer_id(), vec![address]).await {
+                tab.note(&format!("dial: {}", error.reason));
                 tab.drive(|core, now| core.handle_dial_failed(now, &peer));
             }
         });
@@ -148,6 +160,12 @@ impl Tab {
             match event {
                 Event::Reachable(address) if !reachable.contains(&address) => reachable.push(address),
                 Event::Unreachable(address) => reachable.retain(|known| *known != address),
+                Event::Missed(peer) => {
+                    if let Ok(peer) = PublicKey::from_peer_id(&peer) {
+                        self.drive(|core, now| core.handle_dial_failed(now, &peer));
+                    }
+                    continue;
+                }
                 // `stay_linked` makes another.
                 Event::ReservationLost { reason, .. } => {
                     self.note(&format!("relay: {reason}"));
