@@ -105,7 +105,7 @@ fn box_key(node: &PublicKey) -> Result<BoxKey, GrantError> {
 /// Its secret half: the scalar that Ed25519 signs with (RFC 8032, 5.1.5).
 fn secret_key(node: &Keypair) -> SecretKey {
     let seed = Zeroizing::new(node.to_secret());
-    let hash = Sha512::digest(&*seed);
+    let hash = Sha512::digest(seed.as_slice());
     let mut scalar = [0; 32];
     scalar.copy_from_slice(&hash[..32]);
     SecretKey::from_bytes(scalar)

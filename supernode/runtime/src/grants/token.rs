@@ -26,6 +26,8 @@ impl Token {
         [&[VERSION][..], &self.issuer.to_bytes(), &self.grant].concat()
     }
 
+    /// Reads them.
+    ///
     /// # Errors
     /// [`GrantError::NotAGrant`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GrantError> {
@@ -43,6 +45,8 @@ impl Token {
         multibase::encode(multibase::Base::Base64Url, self.to_bytes())
     }
 
+    /// Reads the word.
+    ///
     /// # Errors
     /// [`GrantError::NotAGrant`].
     pub fn from_text(text: &str) -> Result<Self, GrantError> {

@@ -133,7 +133,6 @@ pub(super) fn operation(name: &str) -> Option<&'static str> {
     match name {
         "GetObject" | "HeadObject" | "GetObjectAttributes" | "GetObjectTagging" => Some("read"),
         "PutObject"
-        | "PostObject"
         | "CopyObject"
         | "CreateMultipartUpload"
         | "UploadPart"

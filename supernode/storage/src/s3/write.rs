@@ -1,5 +1,6 @@
 //! `PutObject`, `DeleteObject`, `DeleteObjects`.
 
+use http::Method;
 use s3s::{
     S3Request, S3Response, S3Result,
     dto::{
@@ -58,6 +59,9 @@ impl Door {
         &self,
         mut request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
+        if request.method == Method::POST {
+            self.may_post(&request).await?;
+        }
         let algorithm = body::algorithm(request.input.checksum_algorithm.as_ref(), &request.headers);
         let trailers = request.trailing_headers.take();
         let input = request.input;
@@ -130,6 +134,21 @@ impl Door {
             sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
+    }
+
+    /// Whether a form, which s3s held against its policy, may write its key.
+    async fn may_post(&self, request: &S3Request<PutObjectInput>) -> S3Result<()> {
+        let PutObjectInput { bucket, key, .. } = &request.input;
+        let caller = self.caller(request.credentials.as_ref())?;
+        self.may(&caller, &Wanted::object("PostObject", bucket, key)).await?;
+        // It stands for the file's name, which s3s does not say.
+        if key.contains("${filename}") {
+            return Err(s3_error!(
+                NotImplemented,
+                "A form's key is not made of the file's name here; name it"
+            ));
+        }
+        Ok(())
     }
 
     pub(super) async fn delete(

@@ -17,22 +17,21 @@ def _post(w, b, fields, name="name.txt", data=b"hello"):
 
 def case_a_form_of_a_prefix(w):
     b = w.bucket()
-    fields = _form(w, b, "in/", conditions=[["starts-with", "$key", "in/"]])
-    assert _post(w, b, dict(fields, key="in/mine.txt")).status in (200, 201, 204)
+    # boto3 makes a condition of a prefix where the key ends so.
+    answer = _post(w, b, dict(_form(w, b, "in/${filename}"), key="in/mine.txt"))
+    assert answer.status in (200, 201, 204), answer.text
     assert w.s3.get_object(Bucket=b, Key="in/mine.txt")["Body"].read() == b"hello"
 
 
 def case_a_file_that_names_itself_is_not_implemented(w):
     b = w.bucket()
-    fields = _form(w, b, "in/${filename}", conditions=[["starts-with", "$key", "in/"]])
-    answer = _post(w, b, fields)
+    answer = _post(w, b, _form(w, b, "in/${filename}"))
     assert answer.status == 501 and "NotImplemented" in answer.text, answer.text
 
 
 def case_a_key_outside_the_forms_prefix_is_refused(w):
     b = w.bucket()
-    fields = _form(w, b, "in/", conditions=[["starts-with", "$key", "in/"]])
-    answer = _post(w, b, dict(fields, key="out/mine.txt"))
+    answer = _post(w, b, dict(_form(w, b, "in/${filename}"), key="out/mine.txt"))
     assert answer.status in (400, 403), answer.text
     assert w.s3.list_objects_v2(Bucket=b)["KeyCount"] == 0
 
@@ -115,3 +114,32 @@ def case_a_form_of_a_key_that_was_revoked(w):
     assert _post(w, b, fields).status in (200, 204)
     w.node.command("revoke", key["access_key_id"])
     assert _post(w, b, fields).status == 403
+
+
+def case_a_form_is_bound_by_the_buckets_policy(w):
+    b = w.bucket()
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{b}/shut/*"}
+    w.s3.put_bucket_policy(Bucket=b, Policy=json.dumps({"Statement": [statement]}))
+    assert _post(w, b, _form(w, b, "shut/k")).status == 403
+    assert _post(w, b, _form(w, b, "open/k")).status in (200, 204)
+
+
+def case_a_form_of_a_friend(w):
+    b = w.bucket()
+    friend = w.node.client(w.node.key("form-friend"))
+    statement = {"Effect": "Allow", "Principal": {"AWS": "form-friend"}, "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{b}/in/*"}
+    w.s3.put_bucket_policy(Bucket=b, Policy=json.dumps({"Statement": [statement]}))
+    for key, good in [("in/k", True), ("out/k", False)]:
+        status = _post(w, b, friend.generate_presigned_post(b, key)["fields"]).status
+        assert (status < 300) == good, (key, status)
+
+
+def case_a_grant_posts_no_forms(w):
+    b = w.bucket()
+    token = w.issuer.grant(b, "write")
+    fields = w.node.granted(token).generate_presigned_post(b, "k")["fields"]
+    assert _post(w, b, fields).status == 403
+    body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\nk\r\n--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ny\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": f"Bearer {token}"}
+    assert raw.exchange(w.node.url, "POST", f"/{b}", body, headers).status == 403
+    assert w.s3.list_objects_v2(Bucket=b)["KeyCount"] == 0
