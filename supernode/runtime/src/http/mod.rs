@@ -12,3 +12,6 @@ mod tls;
 pub use connection::Limits;
 pub use listener::Listener;
 pub use tls::Tls;
+
+#[cfg(test)]
+mod tests;
