@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_command, storage_keys, wire_up};
+use crate::{config, key, publish, storage_command, storage_grants, storage_keys, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ enum StorageCommand {
     /// Access keys for the S3 door.
     #[command(subcommand)]
     Key(AccessKeyCommand),
+    /// Grants: what others may do with a bucket or a part of it, made and narrowed without asking any node.
+    #[command(subcommand)]
+    Grant(storage_grants::What),
     #[command(flatten)]
     Objects(storage_command::What),
 }
@@ -97,6 +100,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
         Command::Storage(StorageCommand::Objects(what)) => storage_command::run(&what),
+        Command::Storage(StorageCommand::Grant(what)) => storage_grants::run(&what),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),

@@ -6,6 +6,7 @@ mod key;
 mod publish;
 mod script_tag;
 mod storage_command;
+mod storage_grants;
 mod storage_keys;
 mod strangers;
 mod wire_up;

@@ -1,4 +1,4 @@
-//! What is measured: the simulator's large runs, and real browsers on a shaped line.
+//! What is measured: the simulator's large runs, real browsers on a shaped line, and the S3 door beside another.
 
 use anyhow::{Context, Result, bail};
 
@@ -35,6 +35,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             npm_packages("contracts")?;
             run(command("node", &["contracts/mutate.mjs"]).args(arguments))
         }
+        "storage" => crate::test::s3::bench(arguments),
         "fallback" | "kills" | "stay" => in_browsers(name, arguments),
         "liars" => {
             // Malicious tabs are js-libp2p, in a browser.
@@ -43,7 +44,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, mutants, sessions, stay"
+                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, mutants, sessions, stay, storage"
             )
         }
     }

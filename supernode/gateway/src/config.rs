@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use runtime::http::Tls;
 use serde::Deserialize;
 
 /// The `[edge]` section of the configuration.
@@ -18,18 +19,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Connections at a time; further ones wait in the system's queue.
     pub connections: usize,
+    /// Connections of one address at a time; further ones are closed. Behind a proxy, say as many as `connections`.
+    pub connections_per_source: usize,
     /// Requests worked on at a time; further ones are answered 503 with when to come back.
     pub requests: usize,
-}
-
-/// A certificate that browsers trust, as files in PEM.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The certificate chain, the node's own first.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 impl Default for Config {
@@ -41,6 +34,8 @@ impl Default for Config {
             tls: None,
             // At some 20 KiB a quiet connection, 80 MiB.
             connections: 4096,
+            // A whole school behind one address, and still no one source keeps all others out.
+            connections_per_source: 2048,
             // Each holds a read of 256 KiB at most: 128 MiB.
             requests: 512,
         }

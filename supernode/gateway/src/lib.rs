@@ -17,8 +17,6 @@
 mod app;
 mod blobs;
 mod config;
-mod connection;
-mod idle;
 mod lingering;
 mod manifests;
 mod meters;
@@ -29,6 +27,6 @@ mod status;
 mod tab_files;
 
 pub use app::{Edge, NetworkStatus, Node, PeerAddresses};
-pub use config::{Config, Tls};
+pub use config::Config;
 pub use meters::Meters;
 pub use server::Server;

@@ -1,36 +1,31 @@
-//! Accepting connections, plain or by TLS.
+//! The edge as it listens.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Context as _;
-use axum::Router;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    },
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use hyper_util::service::TowerToHyperService;
+use runtime::http::{Limits, Listener};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Edge, Tls, connection};
+use crate::{Config, Edge};
 
-/// A TLS handshake takes two round trips; what takes longer is not a browser.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After the system refused to accept (no file descriptors left), before trying again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A request's head must be here by then: longer than any honest network takes.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Above the time an origin may keep us waiting.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A head: sixteen times what a browser sends us.
+const HEAD_BYTES: usize = 32 * 1024;
+/// Header fields of a head.
+const HEADERS: usize = 64;
+/// Requests at a time on one HTTP/2 connection; browsers keep to 100.
+const STREAMS: u32 = 128;
+/// How long answers under way may take once the node shuts down.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// A bound edge that does not answer yet.
 pub struct Server {
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    address: SocketAddr,
+    listener: Listener,
     url: String,
-    connections: usize,
+    limits: Limits,
 }
 
 impl Server {
@@ -39,21 +34,25 @@ impl Server {
     /// # Errors
     /// Names the address or file that cannot be used, and why.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        let listen = config.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("edge.listen: cannot listen on {listen}; is it in use? port 0 takes any free one")
-        })?;
-        let address = listener.local_addr()?;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
-        Ok(Self { listener, tls, address, url, connections: config.connections })
+        let listener = Listener::bind("edge", config.listen, config.tls.as_ref()).await?;
+        let url = config.public_url.clone().unwrap_or_else(|| listener.url());
+        let limits = Limits {
+            connections: config.connections,
+            per_source: config.connections_per_source,
+            head_timeout: HEAD_TIMEOUT,
+            head_bytes: HEAD_BYTES,
+            headers: HEADERS,
+            streams: STREAMS,
+            idle: IDLE_TIMEOUT,
+            shutdown_grace: SHUTDOWN_GRACE,
+        };
+        Ok(Self { listener, url, limits })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// How the outside names it.
@@ -64,70 +63,8 @@ impl Server {
 
     /// Answers until `shutdown`, and then as long as answers under way take, within bounds.
     pub async fn run(self, edge: Edge, shutdown: CancellationToken) {
-        let meters = edge.inner.meters.clone();
-        let router = edge.router();
-        let slots = Arc::new(Semaphore::new(self.connections));
-        let tasks = TaskTracker::new();
-        loop {
-            let slot = tokio::select! {
-                slot = Arc::clone(&slots).acquire_owned() => slot,
-                () = shutdown.cancelled() => break,
-            };
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                },
-                () = shutdown.cancelled() => break,
-            };
-            let (router, shutdown, meters) = (router.clone(), shutdown.clone(), meters.clone());
-            let tls = self.tls.clone();
-            tasks.spawn(async move {
-                let _slot = slot;
-                meters.connections.inc();
-                handle(stream, tls, router, shutdown).await;
-                meters.connections.dec();
-            });
-        }
-        drop(self.listener);
-        tasks.close();
-        tasks.wait().await;
+        let open = edge.inner.meters.connections.clone();
+        let service = TowerToHyperService::new(edge.router());
+        self.listener.run(service, self.limits, open, shutdown).await;
     }
-}
-
-async fn handle(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, shutdown: CancellationToken) {
-    // Answers are written whole; waiting to fill a segment only delays them.
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => connection::serve(stream, router, shutdown).await,
-        Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, router, shutdown).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
-        },
-    }
-}
-
-fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
-    let chain = read_chain(&tls.certificate).with_context(|| {
-        format!("edge.tls.certificate: {} holds no PEM certificate chain", tls.certificate.display())
-    })?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key)
-        .with_context(|| format!("edge.tls.key: {} holds no PEM private key", tls.key.display()))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .context("edge.tls: the certificate and the key do not belong together")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn read_chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)?.collect::<Result<_, _>>()?;
-    anyhow::ensure!(!chain.is_empty(), "it is empty");
-    Ok(chain)
 }

@@ -4,6 +4,10 @@
 //! narrow: blocks after the first may hold checks, and nothing they claim is believed. Here and not in the core,
 //! because the engine reads a clock to bound its own run.
 
+mod keys;
+mod revoked;
+mod token;
+
 use std::{collections::HashMap, time::Duration};
 
 use biscuit_auth::{
@@ -15,6 +19,10 @@ use shared::{
     base::UnixSeconds,
     identity::{Keypair, PublicKey, Revocation, Revocations},
 };
+
+pub use keys::{ACCESS_KEY_PREFIX, AccessKeys, SESSION_TOKEN_MAX};
+pub use revoked::Revoked;
+pub use token::{TOKEN_TEXT_MAX, Token};
 
 /// A grant with a dozen narrowings; what is longer is not read.
 pub const GRANT_BYTES_MAX: usize = 8 * 1024;
@@ -67,6 +75,9 @@ pub enum GrantError {
     /// A scope that nothing could be held against.
     #[error("a scope names operations, a prefix that ends in / or one whole name, and ends within a year")]
     Scope,
+    /// A node's key that nothing can be sealed for.
+    #[error("nothing can be sealed for that node's key")]
+    Node,
     /// The library failed where nobody outside is at fault.
     #[error("the grant could not be made: {0}")]
     Made(biscuit_auth::error::Token),

@@ -1,5 +1,5 @@
 //! What every part of a supernode stands on: configuration that says where it is wrong, keys, grants and files
-//! that are written whole or not at all, and a data directory that one process at a time owns.
+//! that are written whole or not at all, a data directory that one process at a time owns, and the one way in for HTTP.
 //!
 //! Not here: anything only one service needs.
 
@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod data_dir;
 pub mod grants;
+pub mod http;
 mod key_file;
 mod whole_file;
 

@@ -1,9 +1,10 @@
 //! What an operator can set about storage.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
+use runtime::http::Tls;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use shared::storage::erasure::Profile;
+use shared::{identity::PublicKey, storage::erasure::Profile};
 
 use crate::strangers::{HoldConfig, OwnConfig};
 
@@ -11,14 +12,20 @@ use crate::strangers::{HoldConfig, OwnConfig};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the S3 door listens. Port 0 takes any free port. It speaks plain HTTP, for this machine or behind a proxy.
+    /// Where the S3 door listens. Port 0 takes any free port.
     pub listen: SocketAddr,
+    /// The door's certificate; without one it speaks plain HTTP, for this machine or behind a proxy.
+    pub tls: Option<Tls>,
     /// Space for blobs in the data directory, in MiB.
     pub quota_mib: u64,
     /// Hosts below which a bucket's name is a host of its own (virtual-host style).
     pub domains: Vec<String>,
+    /// Hosts below which a bucket's name is a website, where the bucket is configured as one and open to the public.
+    pub website_domains: Vec<String>,
     /// Connections at a time; further ones wait in the system's queue.
     pub connections: usize,
+    /// Connections of one address at a time; further ones are closed. Behind a proxy, say as many as `connections`.
+    pub connections_per_source: usize,
     /// Uploads in parts that are neither finished nor aborted within so many days are ended.
     pub upload_days: u64,
     /// In how many shards the door's objects are spread over holders, and how many of them suffice: `"4/12"`. Without
@@ -28,6 +35,9 @@ pub struct Config {
     /// Whether the S3 door is open. Without this line it is where the section has a `profile`, or neither `hold` nor
     /// `own`.
     pub s3: Option<bool>,
+    /// Whose grants are good here, by the issuers' keys, and for which account each stands.
+    #[serde(deserialize_with = "issuers")]
+    pub issuers: BTreeMap<PublicKey, String>,
     /// Shards of others; none without this section.
     pub hold: Option<HoldConfig>,
     /// Objects of this node at others; none without this section.
@@ -46,13 +56,18 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            tls: None,
             quota_mib: 100 * 1024,
             domains: Vec::new(),
+            website_domains: Vec::new(),
             // An upload holds some 2 MiB: at most 512 MiB.
             connections: 256,
+            // A tool with a dozen transfers at a time, ten times over.
+            connections_per_source: 128,
             upload_days: 7,
             profile: None,
             s3: None,
+            issuers: BTreeMap::new(),
             hold: None,
             own: None,
         }
@@ -71,4 +86,17 @@ fn profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Profile>
         ))
     };
     parsed.map(Some).ok_or_else(wrong)
+}
+
+fn issuers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<PublicKey, String>, D::Error> {
+    let said = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let read = said.into_iter().map(|(key, account)| {
+        let key =
+            key.parse().map_err(|_| D::Error::custom(format!("{key:?} is no key; did:key:… is one")))?;
+        if !crate::s3::is_account(&account) {
+            return Err(D::Error::custom(format!("{account:?} is no account's name")));
+        }
+        Ok((key, account))
+    });
+    read.collect()
 }

@@ -22,6 +22,7 @@ pub struct Meters {
     received: Counter,
     sent: Counter,
     answers: Family<Status, Counter>,
+    pub(crate) connections: Gauge,
     stored_bytes: Gauge,
     incoming_bytes: Gauge,
     quota_bytes: Gauge,
@@ -36,6 +37,7 @@ impl Meters {
         registry.register("received_bytes", "Objects' bytes taken in", meters.received.clone());
         registry.register("sent_bytes", "Objects' bytes given out", meters.sent.clone());
         registry.register("answers", "S3 requests answered, by class of status", meters.answers.clone());
+        registry.register("connections", "Open connections at the S3 door", meters.connections.clone());
         registry.register("stored_bytes", "Bytes in whole blobs", meters.stored_bytes.clone());
         registry.register("incoming_bytes", "Bytes of blobs under way", meters.incoming_bytes.clone());
         registry.register("quota_bytes", "Bytes that blobs may take", meters.quota_bytes.clone());

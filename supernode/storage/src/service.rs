@@ -10,7 +10,7 @@ use crate::{
     Config, Meters,
     meta::Meta,
     objects::{Keys, LocalSegments, Objects, Segments},
-    s3::{AccessKeys, S3Server},
+    s3::{AccessKeys, Grants, S3Server},
     store::{Blobs, DiskBlobs},
     strangers::{SpreadSegments, own::Own},
 };
@@ -62,8 +62,9 @@ impl Storage {
         let objects = Objects::new(meta, segments, Keys::new(node));
         objects.recover().await.context("what the last run left unfinished cannot be settled")?;
         let keys = AccessKeys::open(data_dir, node)?;
+        let grants = Grants::open(data_dir, node, config.issuers.clone())?;
         meters.usage(blobs.usage());
-        let server = S3Server::bind(config, objects.clone(), keys, meters.clone()).await?;
+        let server = S3Server::bind(config, objects.clone(), keys, grants, meters.clone()).await?;
         let upload_age = Duration::from_secs(config.upload_days.saturating_mul(86_400));
         Ok(Self { blobs, objects, server, meters, upload_age })
     }
@@ -71,7 +72,7 @@ impl Storage {
     /// Where the S3 door listens.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address())
+        self.server.url()
     }
 
     /// The store, for whoever else keeps blobs on this node.

@@ -1,4 +1,4 @@
-//! The edge and the WebSocket by TLS, with a certificate of one's own, to a client that checks it.
+//! The edge, the S3 door and the WebSocket by TLS, with a certificate of one's own, to a client that checks it.
 
 use std::{
     fs,
@@ -73,6 +73,48 @@ fn edge_serves_https_to_clients_that_trust_its_certificate() {
     // And without TLS nobody is answered.
     let plain = crate::http::exchange(node.address, b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
     assert!(!plain.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&plain));
+}
+
+#[test]
+fn s3_door_speaks_tls() {
+    let world = World::new();
+    let roots = issue(&world);
+    let sections = format!("[storage]\nlisten = \"127.0.0.1:0\"\n[storage.tls]\n{}", files(&world));
+    let node = world.node("data", &sections);
+    let address = node.s3.unwrap();
+    let mut stream = connect(address, &roots, "edge.example", &["http/1.1"]);
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: edge.example\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("AccessDenied"), "{answer}");
+    let plain = crate::http::exchange(address, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert!(!plain.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&plain));
+}
+
+#[test]
+fn a_source_has_no_more_than_its_connections() {
+    let world = World::new();
+    let node = world.node("data", "[storage]\nlisten = \"127.0.0.1:0\"\nconnections_per_source = 2\n");
+    let address = node.s3.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let held: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(request).unwrap();
+            let mut first = [0; 12];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 403");
+            stream
+        })
+        .collect();
+    assert!(!crate::http::exchange(address, request).starts_with(b"HTTP"), "the third is closed");
+    drop(held);
+    node.wait_for("a place that is free again", |_| {
+        crate::http::exchange(address, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .starts_with(b"HTTP")
+            .then_some(())
+    });
 }
 
 #[test]

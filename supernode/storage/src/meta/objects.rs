@@ -43,6 +43,8 @@ pub struct NewVersion {
     pub retention: Option<Retention>,
     /// Whether it is kept until somebody says otherwise.
     pub legal_hold: bool,
+    /// The door's own.
+    pub acl: Option<String>,
 }
 
 /// What a deletion did.
@@ -231,6 +233,7 @@ struct NewRow {
     tags: Vec<(String, String)>,
     retention: Option<Retention>,
     legal_hold: bool,
+    acl: Option<String>,
 }
 
 /// Writes a version, whose conditions were checked.
@@ -248,6 +251,7 @@ pub(super) fn insert(
         tags: new.tags,
         retention: new.retention,
         legal_hold: new.legal_hold,
+        acl: new.acl,
     };
     let id = insert_row(write, bucket, key, row, Some(&new.record))?;
     Ok((bucket.versioning != Versioning::Off).then_some(id))
@@ -268,8 +272,8 @@ fn insert_row(
         write.open_table(NULLS)?.insert((bucket.id, key.as_bytes()), sequence)?;
         None
     };
-    let NewRow { modified, object, tags, retention, legal_hold } = new;
-    let row = VersionRow { nonce, modified, object, tags, retention, legal_hold };
+    let NewRow { modified, object, tags, retention, legal_hold, acl } = new;
+    let row = VersionRow { nonce, modified, object, tags, retention, legal_hold, acl };
     let place = (bucket.id, key.as_bytes(), u64::MAX - sequence);
     write.open_table(VERSIONS)?.insert(place, rows::write(&row)?.as_slice())?;
     if let Some(record) = record {

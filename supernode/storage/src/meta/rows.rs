@@ -117,6 +117,9 @@ pub struct VersionRow {
     pub retention: Option<Retention>,
     /// Whether it is kept until somebody says otherwise.
     pub legal_hold: bool,
+    /// The door's own: the canned ACL that lets others in. Rows of before ACLs have none.
+    #[serde(default)]
+    pub acl: Option<String>,
 }
 
 impl VersionRow {
@@ -141,6 +144,9 @@ pub struct UploadRow {
     pub retention: Option<Retention>,
     /// The legal hold of the object to be.
     pub legal_hold: bool,
+    /// The ACL of the object to be.
+    #[serde(default)]
+    pub acl: Option<String>,
 }
 
 /// A part of an upload.

@@ -10,6 +10,7 @@
 //!
 //! Non-goals: HTTP, XML and who may do what, which are the door's.
 
+mod customer;
 mod keys;
 mod reader;
 mod readers;
@@ -18,6 +19,7 @@ mod service;
 mod upkeep;
 mod writer;
 
+pub use customer::CustomerKey;
 pub use keys::Keys;
 pub use segments::{LocalSegments, Segments, StoredSegment};
 pub use service::{NewObject, Objects, Opened, Upload};

@@ -19,7 +19,7 @@ use shared::{
 };
 
 use super::{
-    Keys, Segments, WriteError, Written,
+    CustomerKey, Keys, Segments, WriteError, Written,
     reader::{self, Source},
     readers::{Readers, Reading},
     writer::{self, PlainStream},
@@ -58,6 +58,8 @@ pub struct NewObject {
     pub retention: Option<Retention>,
     /// Whether it is kept until somebody says otherwise.
     pub legal_hold: bool,
+    /// The door's own: who else is let in.
+    pub acl: Option<String>,
 }
 
 /// An object that was found, and stays readable while this is held.
@@ -67,11 +69,19 @@ pub struct Opened {
     /// The door's own.
     pub attributes: Vec<u8>,
     draft: Arc<ObjectDraft>,
+    /// As the record has it.
     key: ObjectKey,
+    /// What the bytes are sealed with: the same, unless a client has a key of its own.
+    opens: ObjectKey,
     reading: Arc<Reading>,
 }
 
 impl Opened {
+    /// For an object that was written with a client's own key.
+    pub fn unlock(&mut self, customer: &CustomerKey) {
+        self.opens = customer.mixed(&self.key);
+    }
+
     /// The lengths of its parts before sealing; one where it came whole.
     pub fn part_bytes(&self) -> impl Iterator<Item = u64> + '_ {
         self.draft.streams().map(StreamShape::plain_bytes)
@@ -84,7 +94,17 @@ pub struct Upload {
     pub row: UploadRow,
     /// The door's own, of the object to be.
     pub attributes: Vec<u8>,
+    /// As the object's record will have it.
     key: ObjectKey,
+    /// What its parts are sealed with.
+    seals: ObjectKey,
+}
+
+impl Upload {
+    /// For an upload that was begun with a client's own key.
+    pub fn unlock(&mut self, customer: &CustomerKey) {
+        self.seals = customer.mixed(&self.key);
+    }
 }
 
 impl Objects {
@@ -106,13 +126,19 @@ impl Objects {
         &self.keys
     }
 
-    /// Seals and stores an object's bytes, to be [put](Objects::put) then.
+    /// Seals and stores an object's bytes, to be [put](Objects::put) then. With a client's own key, whoever reads them
+    /// needs it too.
     ///
     /// # Errors
     /// [`WriteError`]; nothing is left behind then.
-    pub async fn write(&self, bytes: PlainStream) -> Result<(ObjectKey, Written), WriteError> {
+    pub async fn write(
+        &self,
+        bytes: PlainStream,
+        customer: Option<&CustomerKey>,
+    ) -> Result<(ObjectKey, Written), WriteError> {
         let key = ObjectKey::from_bytes(random()?);
-        let written = writer::write(&self.segments, &key, random()?, true, bytes).await?;
+        let seals = customer.map_or_else(|| key.clone(), |customer| customer.mixed(&key));
+        let written = writer::write(&self.segments, &seals, random()?, true, bytes).await?;
         Ok((key, written))
     }
 
@@ -158,7 +184,7 @@ impl Objects {
         let record = ObjectRecord::read(&found.record)?;
         let secret = record.secret(&self.record_key(&found.bucket.account, bucket, path)?)?;
         let ObjectSecret { key, attributes } = secret;
-        Ok(Opened { found, attributes, draft: Arc::new(record.public), key, reading })
+        Ok(Opened { found, attributes, draft: Arc::new(record.public), opens: key.clone(), key, reading })
     }
 
     /// The plain bytes `range` of an object.
@@ -166,7 +192,7 @@ impl Objects {
     pub fn read(&self, opened: &Opened, range: Range<u64>) -> ByteStream {
         let source = Source {
             draft: Arc::clone(&opened.draft),
-            key: opened.key.clone(),
+            key: opened.opens.clone(),
             meta: self.meta.clone(),
             segments: Arc::clone(&self.segments),
             reading: Arc::clone(&opened.reading),
@@ -212,6 +238,7 @@ impl Objects {
             tags: new.tags,
             retention: new.retention,
             legal_hold: new.legal_hold,
+            acl: new.acl,
         };
         self.meta.begin_upload(bucket, path, &upload, row).await?;
         Ok(upload)
@@ -227,7 +254,8 @@ impl Objects {
         let key = self.record_key(&bucket_row.account, bucket, path)?;
         let secret = key.open(upload.as_bytes(), &sealed).map_err(|_| RecordError::Secret)?;
         let (key, attributes) = secret.split_first_chunk().ok_or(RecordError::Secret)?;
-        Ok(Upload { key: ObjectKey::from_bytes(*key), attributes: attributes.to_vec(), row })
+        let key = ObjectKey::from_bytes(*key);
+        Ok(Upload { seals: key.clone(), key, attributes: attributes.to_vec(), row })
     }
 
     /// Seals and stores a part's bytes, to be [put](Objects::put_part) then.
@@ -235,7 +263,7 @@ impl Objects {
     /// # Errors
     /// [`WriteError`]; nothing is left behind then.
     pub async fn write_part(&self, upload: &Upload, bytes: PlainStream) -> Result<Written, WriteError> {
-        writer::write(&self.segments, &upload.key, random()?, false, bytes).await
+        writer::write(&self.segments, &upload.seals, random()?, false, bytes).await
     }
 
     /// Enters a part that was written. `row`'s place is filled in here.
@@ -313,7 +341,7 @@ impl Objects {
             sealing: Sealing::XChaCha20Poly1305,
             body,
         };
-        let NewObject { etag, parts, attributes, tags, retention, legal_hold } = new;
+        let NewObject { etag, parts, attributes, tags, retention, legal_hold, acl } = new;
         let secret = ObjectSecret { key, attributes };
         let record_key = self.record_key(&account, bucket, path)?;
         let record = draft.sign(&secret, &record_key, &random()?, self.keys.node())?;
@@ -326,6 +354,7 @@ impl Objects {
             tags,
             retention,
             legal_hold,
+            acl,
         })
     }
 

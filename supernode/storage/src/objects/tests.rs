@@ -33,7 +33,7 @@ impl World {
     }
 
     pub(crate) async fn put(&self, key: &str, bytes: &Bytes) {
-        let written = self.objects.write(stream(bytes)).await.unwrap();
+        let written = self.objects.write(stream(bytes), None).await.unwrap();
         let new = NewObject::default();
         self.objects.put("bucket", key, written, new, Condition::Whatever).await.unwrap();
     }
@@ -111,11 +111,35 @@ async fn a_copy_shares_its_bytes_and_outlives_the_first() {
 }
 
 #[tokio::test]
+async fn a_clients_own_key_opens_what_it_sealed_and_no_other_does() {
+    let world = World::new().await;
+    let (own, other) = (CustomerKey::new([1; 32]), CustomerKey::new([2; 32]));
+    for length in [100, 300_000] {
+        let data = bytes(length);
+        let written = world.objects.write(stream(&data), Some(&own)).await.unwrap();
+        let new = NewObject::default();
+        world.objects.put("bucket", "key", written, new, Condition::Whatever).await.unwrap();
+        let mut opened = world.objects.open("bucket", "key", None).await.unwrap();
+        let read = |opened: &Opened| world.objects.read(opened, 0..length as u64);
+        assert!(read(&opened).try_collect::<Vec<_>>().await.is_err(), "without a key");
+        opened.unlock(&other);
+        assert!(read(&opened).try_collect::<Vec<_>>().await.is_err(), "with another key");
+        opened.unlock(&own);
+        assert_eq!(all(read(&opened)).await, data);
+        let copied = world.objects.copy(&opened, "bucket", "copy", NewObject::default(), Condition::Whatever);
+        copied.await.unwrap();
+        let mut copy = world.objects.open("bucket", "copy", None).await.unwrap();
+        copy.unlock(&own);
+        assert_eq!(all(read(&copy)).await, data, "a copy keeps the key");
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_nobody_refers_to_go() {
     let world = World::new().await;
-    drop(world.objects.write(stream(&bytes(300_000))).await.unwrap());
+    drop(world.objects.write(stream(&bytes(300_000)), None).await.unwrap());
     let broken = stream(&bytes(300_000)).chain(futures::stream::iter([Err("cut".into())])).boxed();
-    assert!(world.objects.write(broken).await.is_err());
+    assert!(world.objects.write(broken, None).await.is_err());
     for _ in 0..200 {
         world.objects.sweep().await.unwrap();
         if world.blobs.usage().blobs == 0 && world.blobs.usage().incoming_bytes == 0 {
@@ -130,7 +154,7 @@ async fn bytes_that_nobody_refers_to_go() {
 async fn a_start_settles_what_the_last_run_left() {
     let world = World::new().await;
     world.put("key", &bytes(300_000)).await;
-    let written = world.objects.write(stream(&bytes(200_000))).await.unwrap();
+    let written = world.objects.write(stream(&bytes(200_000)), None).await.unwrap();
     // As if the process had ended here.
     std::mem::forget(written);
     assert_eq!(world.blobs.usage().blobs, 2);

@@ -15,6 +15,7 @@ use s3s::{
 use serde::{Deserialize, Serialize};
 use shared::identity::Keypair;
 
+use super::grants::Presented;
 use crate::objects::Keys;
 
 /// All access keys begin so, as S3 tools expect.
@@ -68,8 +69,7 @@ impl AccessKeys {
     /// # Errors
     /// Where the account's name is none, or the file cannot be written.
     pub fn create(&self, account: &str) -> anyhow::Result<(AccessKey, String)> {
-        let lawful = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
-        if account.is_empty() || account.len() > MAX_ACCOUNT_BYTES || !account.bytes().all(lawful) {
+        if !is_account(account) {
             bail!("an account's name has 1 to {MAX_ACCOUNT_BYTES} small letters, digits and hyphens");
         }
         let random = multibase::Base::Base32Upper.encode(runtime::random_seed()?);
@@ -135,6 +135,12 @@ impl AccessKeys {
     }
 }
 
+/// Whether a text may be an account's name.
+pub(crate) fn is_account(name: &str) -> bool {
+    let lawful = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    !name.is_empty() && name.len() <= MAX_ACCOUNT_BYTES && name.bytes().all(lawful)
+}
+
 /// Whether a text may be a file's name here: whatever else somebody sends never reaches the disk.
 fn is_key(id: &str) -> bool {
     id.len() == KEY_LETTERS && id.bytes().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit())
@@ -146,6 +152,9 @@ pub(super) struct Auth(pub(super) std::sync::Arc<AccessKeys>);
 #[async_trait::async_trait]
 impl S3Auth for Auth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if let Some(secret) = Presented::secret(access_key) {
+            return Ok(secret.into());
+        }
         self.0.account(access_key)?;
         Ok(self.0.keys.access_secret(access_key).into())
     }

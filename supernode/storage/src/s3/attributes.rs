@@ -9,7 +9,7 @@ use s3s::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{body, error};
+use super::{body, customer::Mark, error};
 
 /// What S3 allows user metadata, names and values together.
 const MAX_METADATA_BYTES: usize = 2048;
@@ -33,6 +33,8 @@ pub(super) struct Attributes {
     /// By the names that headers have for them.
     pub(super) checksums: BTreeMap<String, String>,
     pub(super) checksum_type: Option<String>,
+    /// Of an object of a client's own key: what that is known again by.
+    pub(super) customer: Option<Mark>,
     /// Of an upload in parts: the algorithm it was begun with.
     pub(super) checksum_algorithm: Option<String>,
 }

@@ -184,7 +184,11 @@ pub(super) fn algorithm(named: Option<&ChecksumAlgorithm>, headers: &http::Heade
     let trailer = trailer.and_then(|name| {
         name.trim().to_ascii_lowercase().strip_prefix("x-amz-checksum-").map(str::to_uppercase)
     });
-    trailer.or_else(|| named.map(|named| named.as_str().to_owned()))
+    // s3s reads the older one of the two names that this header has.
+    let said = headers.get("x-amz-sdk-checksum-algorithm").and_then(|value| value.to_str().ok());
+    trailer
+        .or_else(|| named.map(|named| named.as_str().to_owned()))
+        .or_else(|| said.map(|said| said.trim().to_uppercase()))
 }
 
 /// The bytes of the standard base 64, with its padding.

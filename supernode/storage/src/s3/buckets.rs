@@ -5,12 +5,12 @@ use s3s::{
     dto::{
         Bucket, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteBucketOutput,
         GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
-        ListBucketsOutput,
+        ListBucketsOutput, ObjectOwnership,
     },
     s3_error,
 };
 
-use super::{Door, error, owner, timestamp};
+use super::{Door, acl, error, owner, timestamp};
 use crate::meta::{BucketRow, MetaError, Versioning};
 
 /// The one region there is. S3's tools take it when they are told nothing.
@@ -32,17 +32,16 @@ impl Door {
                 "The specified location-constraint is not valid; this node is in {REGION}"
             ));
         }
-        if input.acl.as_ref().is_some_and(|acl| acl.as_str() != "private") {
-            return Err(s3_error!(AccessControlListNotSupported, "The bucket does not allow ACLs"));
-        }
         let lock = input.object_lock_enabled_for_bucket == Some(true);
-        let row = BucketRow {
+        let mut row = BucketRow {
             account: account.clone(),
             created: runtime::unix_now().0,
             lock,
             versioning: if lock { Versioning::Enabled } else { Versioning::Off },
             ..Default::default()
         };
+        let ownership = input.object_ownership.as_ref().map(ObjectOwnership::as_str);
+        acl::of_new_bucket(&mut row, ownership, acl::asked_acl!(input))?;
         let made = self.objects.meta().create_bucket(&input.bucket, row).await;
         made.map_err(|error| match error {
             MetaError::BucketExists { account: other } if other == account => s3_error!(

@@ -12,8 +12,11 @@ use s3s::{
 
 use super::{
     Door,
+    access::{Caller, Wanted},
+    acl,
     attributes::{self, Attributes, headers},
     body::{self, Claims},
+    customer::{self, Said},
     error, locks, multipart, read, timestamp, write,
 };
 use crate::{
@@ -24,16 +27,21 @@ use crate::{
 impl Door {
     async fn open_source(
         &self,
-        account: Option<&str>,
+        caller: &Caller,
         source: &CopySource,
+        customer: Option<&Said>,
         conditions: [Option<&ETagCondition>; 2],
         times: [Option<&Timestamp>; 2],
     ) -> S3Result<(Opened, ObjectRow, Attributes)> {
         let CopySource::Bucket { bucket, key, version_id } = source else {
             return Err(s3_error!(NotImplemented, "Access points are not implemented"));
         };
-        self.may(account, "GetObject", Some(bucket), Some(key)).await?;
-        let opened = self.open(bucket, key, version_id.as_deref()).await?;
+        self.may(caller, &Wanted::object("GetObject", bucket, key).version(version_id.as_deref())).await?;
+        let mut opened = self.open(bucket, key, version_id.as_deref()).await?;
+        customer::check(&opened.2, customer)?;
+        if let Some(said) = customer {
+            opened.0.unlock(&said.key);
+        }
         let conditions = read::Conditions {
             if_match: conditions[0],
             if_none_match: conditions[1],
@@ -49,15 +57,16 @@ impl Door {
         &self,
         request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
-        let account = self.account(&request).ok();
+        let caller = self.caller(request.credentials.as_ref())?;
         let input = request.input;
-        let customer_key =
-            input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some();
-        write::encryption(input.server_side_encryption.as_ref(), customer_key)?;
+        customer::known(input.server_side_encryption.as_ref())?;
+        let customer = customer::said_key!(input)?;
+        let source_key = customer::said_source_key!(input)?;
         let (opened, row, old) = self
             .open_source(
-                account.as_deref(),
+                &caller,
                 &input.copy_source,
+                source_key.as_ref(),
                 [input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref()],
                 [
                     input.copy_source_if_modified_since.as_ref(),
@@ -77,6 +86,8 @@ impl Door {
             && !new_headers
             && input.storage_class.is_none()
             && input.website_redirect_location.is_none()
+            && customer.is_none()
+            && source_key.is_none()
         {
             return Err(s3_error!(
                 InvalidRequest,
@@ -99,16 +110,41 @@ impl Door {
             input.object_lock_retain_until_date.as_ref(),
             input.object_lock_legal_hold_status.as_ref(),
         )?;
+        attributes.customer = customer.as_ref().map(Said::mark);
+        let algorithm = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_lowercase());
+        let known = algorithm.as_ref().is_none_or(|algorithm| old.checksums.contains_key(algorithm));
+        // What is sealed with other keys, or wants another checksum, has to go through our hands.
+        let rewritten = if customer.is_some() || source_key.is_some() || !known {
+            write::length_within(i64::try_from(row.bytes).ok())?;
+            let bytes = self.objects.read(&opened, 0..row.bytes).map(|piece| piece.map_err(Into::into));
+            let (bytes, outcome) =
+                body::inspect_plain(bytes.boxed(), Claims { algorithm, ..Default::default() })?;
+            let key = customer.as_ref().map(|said| &said.key);
+            let written = self.objects.write(bytes, key).await.map_err(error::write)?;
+            let digests = outcome.take()?;
+            attributes.set_checksum(digests.checksum, "FULL_OBJECT");
+            Some((written, hex::encode(customer::etag(customer.as_ref(), digests.md5))))
+        } else {
+            None
+        };
+        let (written, etag, parts) = match rewritten {
+            Some((written, etag)) => (Some(written), etag, None),
+            None => (None, row.etag.clone(), row.parts),
+        };
         let new = NewObject {
-            etag: row.etag.clone(),
-            parts: row.parts,
+            etag: etag.clone(),
+            parts,
             attributes: attributes.encode()?,
             tags,
             retention,
             legal_hold,
+            acl: acl::of_write(&bucket, acl::asked_acl!(input))?,
         };
         let condition = crate::meta::Condition::Whatever;
-        let copied = self.objects.copy(&opened, &input.bucket, &input.key, new, condition).await;
+        let copied = match written {
+            Some(written) => self.objects.put(&input.bucket, &input.key, written, new, condition).await,
+            None => self.objects.copy(&opened, &input.bucket, &input.key, new, condition).await,
+        };
         let version = copied.map_err(error::write)?;
         let checksum = attributes.checksum();
         let source_version = write::shown(opened.found.version);
@@ -120,12 +156,14 @@ impl Door {
                 checksum_sha1: checksum.checksum_sha1,
                 checksum_sha256: checksum.checksum_sha256,
                 checksum_type: checksum.checksum_type,
-                e_tag: Some(write::etag(&row.etag)),
+                e_tag: Some(write::etag(&etag)),
                 last_modified: Some(timestamp(runtime::unix_now().0)),
             }),
             copy_source_version_id: source_version,
             version_id: write::shown(version),
             server_side_encryption: input.server_side_encryption,
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
     }
@@ -134,16 +172,16 @@ impl Door {
         &self,
         request: S3Request<UploadPartCopyInput>,
     ) -> S3Result<S3Response<UploadPartCopyOutput>> {
-        let account = self.account(&request).ok();
+        let caller = self.caller(request.credentials.as_ref())?;
         let input = request.input;
-        let customer_key =
-            input.sse_customer_algorithm.is_some() || input.copy_source_sse_customer_algorithm.is_some();
-        write::encryption(None, customer_key)?;
+        let customer = customer::said_key!(input)?;
+        let source_key = customer::said_source_key!(input)?;
         let number = multipart::part_number(input.part_number)?;
         let (opened, row, _) = self
             .open_source(
-                account.as_deref(),
+                &caller,
                 &input.copy_source,
+                source_key.as_ref(),
                 [input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref()],
                 [
                     input.copy_source_if_modified_since.as_ref(),
@@ -152,7 +190,12 @@ impl Door {
             )
             .await?;
         let upload = self.objects.upload(&input.bucket, &input.key, &input.upload_id).await;
-        let upload = upload.map_err(error::write)?;
+        let mut upload = upload.map_err(error::write)?;
+        let begun = Attributes::decode(&upload.attributes)?;
+        customer::check(&begun, customer.as_ref())?;
+        if let Some(said) = &customer {
+            upload.unlock(&said.key);
+        }
         let range = match input.copy_source_range.as_deref() {
             None => 0..row.bytes,
             Some(text) => {
@@ -174,11 +217,11 @@ impl Door {
         };
         write::length_within(i64::try_from(range.end - range.start).ok())?;
         let bytes = self.objects.read(&opened, range).map(|piece| piece.map_err(Into::into));
-        let algorithm = Attributes::decode(&upload.attributes)?.checksum_algorithm;
-        let claims = Claims { algorithm, ..Default::default() };
+        let claims = Claims { algorithm: begun.checksum_algorithm, ..Default::default() };
         let (bytes, outcome) = body::inspect_plain(bytes.boxed(), claims)?;
         let written = self.objects.write_part(&upload, bytes).await.map_err(error::write)?;
-        let digests = outcome.take()?;
+        let mut digests = outcome.take()?;
+        digests.md5 = customer::etag(customer.as_ref(), digests.md5);
         let part = multipart::part_row(&digests);
         let place = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
         let entered: PartRow = part;
@@ -195,6 +238,8 @@ impl Door {
                 last_modified: Some(timestamp(runtime::unix_now().0)),
             }),
             copy_source_version_id: write::shown(opened.found.version),
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
     }

@@ -3,17 +3,20 @@
 //! Signatures, routing and XML are s3s's; what it lets through too easily is caught before (`guard`). Objects are
 //! sealed behind the door, with keys that this node holds; a node that serves others sees their plain bytes in passing.
 //!
-//! What is not here answers `NotImplemented`: SSE-C and SSE-KMS, replication, notifications, inventory, analytics,
-//! `SelectObjectContent`, and grants by ACL.
+//! What is not here answers `NotImplemented`: SSE-KMS, replication, notifications, inventory, analytics,
+//! `SelectObjectContent`, and ACLs that name single accounts.
 
 mod access;
 mod access_keys;
+mod acl;
 mod attributes;
 mod body;
 mod buckets;
 mod copy;
 mod cors;
+mod customer;
 mod error;
+mod grants;
 mod guard;
 mod lifecycle;
 mod listing;
@@ -24,6 +27,8 @@ mod policy;
 mod read;
 mod server;
 mod settings;
+mod website;
+mod whole;
 mod write;
 
 use std::sync::Arc;
@@ -32,7 +37,9 @@ use s3s::{S3Request, S3Result, s3_error};
 
 use crate::{Meters, meta::VersionId, objects::Objects};
 
+pub(crate) use access_keys::is_account;
 pub use access_keys::{AccessKey, AccessKeys};
+pub use grants::{Grants, OPERATIONS as GRANT_OPERATIONS, SERVICE as GRANT_SERVICE};
 pub use server::S3Server;
 
 /// What the operations work on.
@@ -40,14 +47,16 @@ pub use server::S3Server;
 pub(crate) struct Door {
     pub(crate) objects: Objects,
     pub(crate) keys: Arc<AccessKeys>,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) meters: Meters,
+    /// Hosts below which a bucket's name is a website.
+    pub(crate) website_domains: Arc<[String]>,
 }
 
 impl Door {
     /// Whose request this is.
     fn account<T>(&self, request: &S3Request<T>) -> S3Result<String> {
-        let credentials = request.credentials.as_ref().ok_or_else(|| s3_error!(AccessDenied))?;
-        self.keys.account(&credentials.access_key)
+        self.caller(request.credentials.as_ref())?.account.ok_or_else(|| s3_error!(AccessDenied))
     }
 }
 

@@ -4,7 +4,7 @@ use s3s::{
     S3Request, S3Response, S3Result,
     crypto::{Checksum as _, Md5},
     dto::{
-        AbortMultipartUploadInput, AbortMultipartUploadOutput, Checksum, ChecksumAlgorithm, ChecksumType,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumAlgorithm, ChecksumType,
         CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart,
         CreateMultipartUploadInput, CreateMultipartUploadOutput, ListPartsInput, ListPartsOutput, Part,
         StorageClass, UploadPartInput, UploadPartOutput,
@@ -13,10 +13,11 @@ use s3s::{
 };
 
 use super::{
-    Door,
+    Door, acl,
     attributes::{self, Attributes, headers},
     body::{self, Claims, Digests},
-    error, locks, owner, timestamp, write,
+    customer::{self, Said},
+    error, locks, owner, timestamp, whole, write,
 };
 use crate::{
     meta::{MetaError, PartRow},
@@ -58,11 +59,15 @@ impl Door {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
-        write::encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.is_some())?;
+        customer::known(input.server_side_encryption.as_ref())?;
+        let customer = customer::said_key!(input)?;
         let mut attributes = headers!(input);
-        attributes.checksum_algorithm =
-            input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_uppercase());
-        attributes.checksum_type = input.checksum_type.as_ref().map(|kind| kind.as_str().to_owned());
+        attributes.customer = customer.as_ref().map(Said::mark);
+        let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
+        let asked = whole::asked(input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str), kind)?;
+        let (algorithm, kind) = asked.unzip();
+        attributes.checksum_algorithm.clone_from(&algorithm);
+        attributes.checksum_type = kind.map(str::to_owned);
         let bucket = self.objects.meta().bucket(&input.bucket).await.map_err(error::meta)?;
         let (retention, legal_hold) = locks::of_write(
             &bucket,
@@ -75,6 +80,7 @@ impl Door {
             tags: attributes::tags(input.tagging.as_deref())?,
             retention,
             legal_hold,
+            acl: acl::of_write(&bucket, acl::asked_acl!(input))?,
             ..Default::default()
         };
         let upload = self.objects.begin_upload(&input.bucket, &input.key, new).await;
@@ -82,9 +88,11 @@ impl Door {
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(upload.map_err(error::write)?),
-            checksum_algorithm: input.checksum_algorithm,
-            checksum_type: input.checksum_type,
+            checksum_algorithm: algorithm.map(ChecksumAlgorithm::from),
+            checksum_type: kind.map(ChecksumType::from_static),
             server_side_encryption: input.server_side_encryption,
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
     }
@@ -96,15 +104,17 @@ impl Door {
         let named = body::algorithm(request.input.checksum_algorithm.as_ref(), &request.headers);
         let trailers = request.trailing_headers.take();
         let input = request.input;
-        write::encryption(None, input.sse_customer_algorithm.is_some())?;
+        let customer = customer::said_key!(input)?;
         write::length_within(input.content_length)?;
         let number = part_number(input.part_number)?;
         let upload = self.objects.upload(&input.bucket, &input.key, &input.upload_id).await;
-        let upload = upload.map_err(error::write)?;
-        let algorithm = match named {
-            Some(named) => Some(named),
-            None => Attributes::decode(&upload.attributes)?.checksum_algorithm,
-        };
+        let mut upload = upload.map_err(error::write)?;
+        let begun = Attributes::decode(&upload.attributes)?;
+        customer::check(&begun, customer.as_ref())?;
+        if let Some(said) = &customer {
+            upload.unlock(&said.key);
+        }
+        let algorithm = whole::of_part(named, begun.checksum_algorithm)?;
         let claims = Claims {
             content_length: input.content_length,
             content_md5: input.content_md5,
@@ -115,7 +125,8 @@ impl Door {
         let (bytes, outcome) = body::inspect(input.body, claims)?;
         let written = self.objects.write_part(&upload, bytes).await.map_err(error::write)?;
         self.meters.received(written.plain_bytes);
-        let digests = outcome.take()?;
+        let mut digests = outcome.take()?;
+        digests.md5 = customer::etag(customer.as_ref(), digests.md5);
         let place = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
         let entered = self.objects.put_part(place, number, written, part_row(&digests)).await;
         entered.map_err(error::write)?;
@@ -127,6 +138,8 @@ impl Door {
             checksum_sha1: checksum.checksum_sha1,
             checksum_sha256: checksum.checksum_sha256,
             e_tag: Some(write::etag(&hex::encode(digests.md5))),
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
     }
@@ -182,43 +195,35 @@ impl Door {
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        let input = request.input;
+        let mut input = request.input;
         let condition = write::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let upload = self.objects.upload(&input.bucket, &input.key, &input.upload_id).await;
         let upload = upload.map_err(error::write)?;
-        let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let named = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
         if named.is_empty() || named.len() > usize::from(MAX_PARTS) {
             return Err(s3_error!(MalformedXML, "The upload must have 1 to 10000 parts"));
         }
         let uploaded = self.objects.meta().parts(&input.upload_id, 0, usize::from(MAX_PARTS)).await;
         let uploaded = uploaded.map_err(error::meta)?.0;
-        let parts = chosen(&named, uploaded)?;
+        let parts = chosen(named, uploaded)?;
         let total: u64 = parts.iter().map(|(_, part)| part.bytes).sum();
         if input.mpu_object_size.is_some_and(|said| u64::try_from(said) != Ok(total)) {
             return Err(s3_error!(InvalidRequest, "The provided x-amz-mp-object-size does not match"));
         }
         let mut attributes = Attributes::decode(&upload.attributes)?;
-        let full = attributes.checksum_type.take().is_some_and(|kind| kind == "FULL_OBJECT");
-        if let Some(algorithm) = attributes.checksum_algorithm.take() {
-            // Where the client gave one over the whole, and asked for that kind, it is kept as it said it: each part
-            // was checked by itself. Otherwise it is the one over the parts' own.
-            let mut whole = Checksum {
-                checksum_crc32: input.checksum_crc32,
-                checksum_crc32c: input.checksum_crc32c,
-                checksum_crc64nvme: input.checksum_crc64nvme,
-                ..Default::default()
-            };
-            if full {
-                let [crc32, crc32c, crc64, ..] = body::fields(&mut whole);
-                for (name, value) in [crc32, crc32c, crc64] {
-                    if let Some(value) = value.take() {
-                        attributes.checksums.insert(name.to_owned(), value);
-                        attributes.checksum_type = Some("FULL_OBJECT".to_owned());
-                    }
-                }
-            } else if let Some(checksum) = composite(&algorithm.to_lowercase(), &parts) {
+        let kind = attributes.checksum_type.take();
+        if input.checksum_type.as_ref().is_some_and(|said| Some(said.as_str()) != kind.as_deref()) {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The checksum type of the upload is another than the one that completes it"
+            ));
+        }
+        if let (Some(algorithm), Some(kind)) = (attributes.checksum_algorithm.take(), kind) {
+            let mut said = attributes::said_checksum!(input);
+            if let Some(checksum) = whole::of_parts(&algorithm, &kind, &parts)? {
+                whole::agree(&mut said, &algorithm, &checksum)?;
                 attributes.checksums.insert(algorithm.to_lowercase(), checksum);
-                attributes.checksum_type = Some("COMPOSITE".to_owned());
+                attributes.checksum_type = Some(kind);
             }
         }
         let mut md5 = Md5::new();
@@ -234,6 +239,7 @@ impl Door {
             tags: upload.row.tags.clone(),
             retention: upload.row.retention,
             legal_hold: upload.row.legal_hold,
+            acl: upload.row.acl.clone(),
         };
         let tag = write::etag(&new.etag);
         let place = (input.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
@@ -268,7 +274,7 @@ impl Door {
 }
 
 /// The parts that a client names, in its order, each as it was uploaded.
-fn chosen(named: &[CompletedPart], uploaded: Vec<(u16, PartRow)>) -> S3Result<Vec<(u16, PartRow)>> {
+fn chosen(named: Vec<CompletedPart>, uploaded: Vec<(u16, PartRow)>) -> S3Result<Vec<(u16, PartRow)>> {
     let mut uploaded: std::collections::BTreeMap<_, _> = uploaded.into_iter().collect();
     let mut parts: Vec<(u16, PartRow)> = Vec::with_capacity(named.len());
     for part in named {
@@ -281,6 +287,13 @@ fn chosen(named: &[CompletedPart], uploaded: Vec<(u16, PartRow)>) -> S3Result<Ve
         if part.e_tag.as_ref().is_none_or(|etag| etag.value() != hex::encode(row.md5)) {
             return Err(missing());
         }
+        let mut said = attributes::said_checksum!(part);
+        let differs = |(name, said): (&str, &mut Option<String>)| {
+            said.take().is_some_and(|said| row.checksums.get(name) != Some(&said))
+        };
+        if body::fields(&mut said).into_iter().any(differs) {
+            return Err(missing());
+        }
         parts.push((number, row));
     }
     let short = parts.iter().rev().skip(1).find(|(_, part)| part.bytes < MIN_PART_BYTES);
@@ -291,21 +304,4 @@ fn chosen(named: &[CompletedPart], uploaded: Vec<(u16, PartRow)>) -> S3Result<Ve
         ));
     }
     Ok(parts)
-}
-
-/// The checksum over the parts' checksums, as S3 writes it.
-fn composite(name: &str, parts: &[(u16, PartRow)]) -> Option<String> {
-    let mut bytes = Vec::new();
-    for (_, part) in parts {
-        bytes.extend(body::base64(part.checksums.get(name)?)?);
-    }
-    let digest = match name {
-        "crc32" => s3s::crypto::Crc32::checksum(&bytes).to_vec(),
-        "crc32c" => s3s::crypto::Crc32c::checksum(&bytes).to_vec(),
-        "crc64nvme" => s3s::crypto::Crc64Nvme::checksum(&bytes).to_vec(),
-        "sha1" => s3s::crypto::Sha1::checksum(&bytes).to_vec(),
-        "sha256" => s3s::crypto::Sha256::checksum(&bytes).to_vec(),
-        _ => return None,
-    };
-    Some(format!("{}-{}", multibase::Base::Base64Pad.encode(digest), parts.len()))
 }

@@ -2,7 +2,7 @@
 
 use s3s::{S3, S3Request, S3Response, S3Result, dto};
 
-use super::{Door, settings};
+use super::Door;
 
 macro_rules! operations {
     ($($name:ident($input:ident) -> $output:ident = $method:ident;)*) => {
@@ -11,29 +11,6 @@ macro_rules! operations {
             $(async fn $name(&self, request: S3Request<dto::$input>) -> S3Result<S3Response<dto::$output>> {
                 self.$method(request).await
             })*
-
-            async fn put_bucket_acl(
-                &self,
-                request: S3Request<dto::PutBucketAclInput>,
-            ) -> S3Result<S3Response<dto::PutBucketAclOutput>> {
-                let input = request.input;
-                let others = input.access_control_policy.is_some() || input.grant_read.is_some();
-                let acl = input.acl.as_ref().map(dto::BucketCannedACL::as_str);
-                settings::canned_acl(acl, others || input.grant_full_control.is_some())?;
-                Ok(S3Response::new(dto::PutBucketAclOutput::default()))
-            }
-
-            async fn put_object_acl(
-                &self,
-                request: S3Request<dto::PutObjectAclInput>,
-            ) -> S3Result<S3Response<dto::PutObjectAclOutput>> {
-                let input = request.input;
-                let others = input.access_control_policy.is_some() || input.grant_read.is_some();
-                let acl = input.acl.as_ref().map(dto::ObjectCannedACL::as_str);
-                settings::canned_acl(acl, others || input.grant_full_control.is_some())?;
-                self.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
-                Ok(S3Response::new(dto::PutObjectAclOutput::default()))
-            }
         }
     };
 }
@@ -89,8 +66,19 @@ operations! {
     get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput)
         -> GetBucketLifecycleConfigurationOutput = get_lifecycle;
     delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput = delete_lifecycle;
+    put_bucket_website(PutBucketWebsiteInput) -> PutBucketWebsiteOutput = put_website;
+    get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput = get_website;
+    delete_bucket_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput = delete_website;
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput = put_bucket_acl_of;
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput = get_bucket_acl_of;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput = put_object_acl_of;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput = get_object_acl_of;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput
+        = put_ownership;
+    get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput
+        = get_ownership;
+    delete_bucket_ownership_controls(DeleteBucketOwnershipControlsInput)
+        -> DeleteBucketOwnershipControlsOutput = delete_ownership;
 
     put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput
         = put_lock;

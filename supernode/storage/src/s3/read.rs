@@ -20,7 +20,12 @@ use s3s::{
     stream::{ByteStream, RemainingLength},
 };
 
-use super::{Door, attributes::Attributes, error, timestamp, unix, version, write};
+use super::{
+    Door,
+    attributes::Attributes,
+    customer::{self, Said},
+    error, timestamp, unix, version, write,
+};
 use crate::{
     meta::{LockMode, MetaError, ObjectRow},
     objects::{Opened, WriteError},
@@ -93,7 +98,7 @@ impl ByteStream for Plain {
 }
 
 /// What part of an object is asked for.
-struct Selection {
+pub(super) struct Selection {
     range: Range<u64>,
     /// Said where it is not the whole.
     content_range: Option<String>,
@@ -184,12 +189,12 @@ impl Door {
             if_modified_since: input.if_modified_since,
             if_unmodified_since: input.if_unmodified_since,
             sse_customer_algorithm: input.sse_customer_algorithm,
+            sse_customer_key: input.sse_customer_key,
+            sse_customer_key_md5: input.sse_customer_key_md5,
             ..Default::default()
         };
         let (head, opened, selection) = self.look(head).await?;
-        let length = selection.range.end - selection.range.start;
-        let bytes = self.meters.sending(self.objects.read(&opened, selection.range));
-        let body = StreamingBlob::new(Plain { bytes: Mutex::new(bytes), left: length });
+        let body = self.sent(&opened, &selection);
         let partial = head.content_range.is_some();
         let mut response = S3Response::new(GetObjectOutput {
             accept_ranges: head.accept_ranges,
@@ -215,6 +220,8 @@ impl Door {
             object_lock_mode: head.object_lock_mode,
             object_lock_retain_until_date: head.object_lock_retain_until_date,
             parts_count: head.parts_count,
+            sse_customer_algorithm: head.sse_customer_algorithm,
+            sse_customer_key_md5: head.sse_customer_key_md5,
             storage_class: head.storage_class,
             tag_count: (!opened.found.row.tags.is_empty())
                 .then(|| i32::try_from(opened.found.row.tags.len()).unwrap_or(i32::MAX)),
@@ -237,10 +244,25 @@ impl Door {
         Ok(response)
     }
 
-    async fn look(&self, input: HeadObjectInput) -> S3Result<(HeadObjectOutput, Opened, Selection)> {
-        write::encryption(None, input.sse_customer_algorithm.is_some())?;
-        let (opened, row, attributes) =
+    /// A selection's bytes, counted as they leave.
+    pub(super) fn sent(&self, opened: &Opened, selection: &Selection) -> StreamingBlob {
+        let left = selection.range.end - selection.range.start;
+        let bytes = self.meters.sending(self.objects.read(opened, selection.range.clone()));
+        StreamingBlob::new(Plain { bytes: Mutex::new(bytes), left })
+    }
+
+    /// An object's head, and what part of it is asked for.
+    pub(super) async fn look(
+        &self,
+        input: HeadObjectInput,
+    ) -> S3Result<(HeadObjectOutput, Opened, Selection)> {
+        let customer = customer::said_key!(input)?;
+        let (mut opened, row, attributes) =
             self.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
+        customer::check(&attributes, customer.as_ref())?;
+        if let Some(said) = &customer {
+            opened.unlock(&said.key);
+        }
         let conditions = Conditions {
             if_match: input.if_match.as_ref(),
             if_none_match: input.if_none_match.as_ref(),
@@ -287,6 +309,8 @@ impl Door {
             }),
             object_lock_retain_until_date: version.retention.map(|retention| timestamp(retention.until)),
             parts_count: selection.parts_count,
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             storage_class: attributes.storage_class.clone().map(Into::into),
             version_id: write::shown(opened.found.version),
             website_redirect_location: attributes.redirect.clone(),
@@ -302,6 +326,7 @@ impl Door {
         let input = request.input;
         let (opened, row, attributes) =
             self.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
+        customer::check(&attributes, customer::said_key!(input)?.as_ref())?;
         // Clients write them into one header, with commas, which s3s leaves as it is.
         let wants = |name: &str| {
             let said = input.object_attributes.iter().flat_map(|wanted| wanted.as_str().split(','));

@@ -1,6 +1,6 @@
-//! The door itself: connections within bounds, and what is done to a request before and after s3s.
+//! The door itself: what is done to a request before and after s3s.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -8,10 +8,7 @@ use hyper::{
     body::{Body as _, Incoming},
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-};
+use runtime::http::{Limits, Listener};
 use s3s::{
     Body, S3Error,
     config::{S3Config, StaticConfigProvider},
@@ -19,10 +16,9 @@ use s3s::{
     host::MultiDomain,
     service::{S3Service, S3ServiceBuilder},
 };
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use super::{AccessKeys, Door, access_keys::Auth, cors, guard, settings};
+use super::{AccessKeys, Door, Grants, access_keys::Auth, cors, grants::Presented, guard, settings, website};
 use crate::{Config, Meters, objects::Objects};
 
 /// A request's head must be here by then.
@@ -35,8 +31,9 @@ const HEADERS: usize = 128;
 const STREAMS: u32 = 64;
 /// How long requests under way may take once the node shuts down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-/// After the system refused to accept, before trying again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longer than enough holders of an upload take to promise, during which nothing moves here. A body that stops coming,
+/// or that nobody reads, ends within a minute or so of its own.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// 1,000 deletions with the longest keys, or 10,000 parts.
 const XML_BYTES: usize = 4 << 20;
 /// A form's file is held in memory by s3s.
@@ -46,30 +43,30 @@ const LIFECYCLE_EVERY: Duration = Duration::from_secs(3600);
 
 /// A bound door that does not answer yet.
 pub struct S3Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
     service: S3Service,
     door: Door,
-    connections: usize,
+    limits: Limits,
 }
 
 impl S3Server {
     /// Binds the door.
     ///
     /// # Errors
-    /// Names the address or the domain that cannot be used.
+    /// Names the address, the file or the domain that cannot be used.
     pub async fn bind(
         config: &Config,
         objects: Objects,
         keys: AccessKeys,
+        grants: Grants,
         meters: Meters,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!("storage.listen: cannot listen on {}; port 0 takes any free one", config.listen)
-        })?;
-        let address = listener.local_addr()?;
+        let listener = Listener::bind("storage", config.listen, config.tls.as_ref()).await?;
         let keys = Arc::new(keys);
-        let door = Door { objects, keys: Arc::clone(&keys), meters };
+        let website_domains =
+            config.website_domains.iter().map(|domain| domain.to_ascii_lowercase()).collect();
+        let door =
+            Door { objects, keys: Arc::clone(&keys), grants: Arc::new(grants), meters, website_domains };
         let mut builder = S3ServiceBuilder::new(door.clone());
         builder.set_auth(Auth(keys));
         builder.set_access(door.clone());
@@ -81,46 +78,38 @@ impl S3Server {
             let domains = MultiDomain::new(&config.domains).context("storage.domains: not a host's name")?;
             builder.set_host(domains);
         }
-        Ok(Self { listener, address, service: builder.build(), door, connections: config.connections })
+        let connections = Limits {
+            connections: config.connections,
+            per_source: config.connections_per_source,
+            head_timeout: HEAD_TIMEOUT,
+            head_bytes: HEAD_BYTES,
+            headers: HEADERS,
+            streams: STREAMS,
+            idle: IDLE_TIMEOUT,
+            shutdown_grace: SHUTDOWN_GRACE,
+        };
+        Ok(Self { listener, service: builder.build(), door, limits: connections })
     }
 
-    /// Where it listens.
+    /// Where it listens, as a URL.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn url(&self) -> String {
+        self.listener.url()
     }
 
     /// Answers until `shutdown`, and then as long as requests under way take, within bounds.
     pub async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.connections));
-        let tasks = TaskTracker::new();
-        tasks.spawn(lifecycles(self.door.clone(), shutdown.clone()));
-        loop {
-            let slot = tokio::select! {
-                slot = Arc::clone(&slots).acquire_owned() => slot,
-                () = shutdown.cancelled() => break,
-            };
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                },
-                () = shutdown.cancelled() => break,
-            };
-            let (service, door, shutdown) = (self.service.clone(), self.door.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                let _slot = slot;
-                let _ = stream.set_nodelay(true);
-                serve(TokioIo::new(stream), service, door, shutdown).await;
-            });
+        let (service, door) = (self.service, self.door);
+        let open = door.meters.connections.clone();
+        let upkeep = tokio::spawn(lifecycles(door.clone(), shutdown.clone()));
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (service, door) = (service.clone(), door.clone());
+            async move { Ok::<_, std::convert::Infallible>(answer(&service, &door, request).await) }
+        });
+        self.listener.run(answer, self.limits, open, shutdown).await;
+        if upkeep.await.is_err() {
+            tracing::error!("the lifecycles ended in a panic");
         }
-        drop(self.listener);
-        tasks.close();
-        tasks.wait().await;
     }
 }
 
@@ -132,41 +121,7 @@ async fn lifecycles(door: Door, shutdown: CancellationToken) {
     }
 }
 
-async fn serve(
-    io: TokioIo<tokio::net::TcpStream>,
-    service: S3Service,
-    door: Door,
-    shutdown: CancellationToken,
-) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
-    let answer = service_fn(move |request: Request<Incoming>| {
-        let (service, door) = (service.clone(), door.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(&service, &door, request).await) }
-    });
-    let mut connection = pin!(builder.serve_connection(io, answer));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(SHUTDOWN_GRACE, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-async fn answer(service: &S3Service, door: &Door, request: Request<Incoming>) -> Response<Body> {
+async fn answer(service: &S3Service, door: &Door, mut request: Request<Incoming>) -> Response<Body> {
     let origin =
         request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let rules = if origin.is_some() { cors_of(door, &request).await } else { None };
@@ -174,12 +129,17 @@ async fn answer(service: &S3Service, door: &Door, request: Request<Incoming>) ->
     // To a request without a body no `100 Continue` is sent, and botocore, which waited for one, takes the answer's status
     // for that of the connection's next answer too. So it must not have a next one.
     let last = request.headers().contains_key(header::EXPECT) && request.body().is_end_stream();
+    let site = website::bucket_of(host(&request), &door.website_domains);
     let mut response = if method == Method::OPTIONS {
         cors::preflight(rules.as_ref(), request.headers())
+    } else if let Some(bucket) = site {
+        door.site(&request, &bucket).await
     } else {
-        match guard::check(request.uri(), request.headers()) {
+        let uri = request.uri().clone();
+        let checked = guard::check(&uri, request.headers());
+        match checked.and_then(|()| door.grants.take(&uri, request.headers_mut())) {
             Err(error) => refusal(error),
-            Ok(()) => match service.call(request.map(Body::from)).await {
+            Ok(presented) => match Presented::with(presented, service.call(request.map(Body::from))).await {
                 Ok(response) => response,
                 Err(error) => {
                     tracing::error!(?error, "a request could not be answered");
@@ -213,12 +173,17 @@ fn refusal(error: S3Error) -> Response<Body> {
     })
 }
 
+/// The host that a request names: in its head, or as HTTP/2 has it.
+fn host(request: &Request<Incoming>) -> &str {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+}
+
 /// What a bucket says to pages of other origins. Its name is looked for where path style has it, and in the host.
 async fn cors_of(door: &Door, request: &Request<Incoming>) -> Option<CORSConfiguration> {
     let path = request.uri().path().trim_start_matches('/');
     let first = path.split('/').next().unwrap_or_default();
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let host = host.split('.').next().unwrap_or_default();
+    let host = host(request).split('.').next().unwrap_or_default();
     for name in [first, host] {
         if !name.is_empty()
             && let Ok(row) = door.objects.meta().bucket(name).await

@@ -3,20 +3,21 @@
 use s3s::{
     S3ErrorCode, S3Request, S3Response, S3Result,
     dto::{
-        self, BucketVersioningStatus, CORSConfiguration, Grant, Grantee, ObjectLockConfiguration,
-        ObjectLockEnabled, Permission, PolicyStatus, PublicAccessBlockConfiguration, Tag, Tagging, Type,
+        self, BucketVersioningStatus, CORSConfiguration, ObjectLockConfiguration, ObjectLockEnabled,
+        PolicyStatus, PublicAccessBlockConfiguration, Tag, Tagging,
     },
     s3_error,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Door, attributes, error, lifecycle, owner, policy, version, write};
+use super::{Door, attributes, error, lifecycle, policy, version, website, write};
 use crate::meta::{BucketRow, MetaError, Versioning};
 
 pub(super) const CORS: &str = "cors";
 pub(super) const LIFECYCLE: &str = "lifecycle";
 pub(super) const LOCK: &str = "object-lock";
 pub(super) const POLICY: &str = "policy";
+pub(super) const WEBSITE: &str = "website";
 const PUBLIC_ACCESS: &str = "public-access-block";
 const TAGGING: &str = "tagging";
 /// S3's bound on the tags of a bucket.
@@ -50,7 +51,7 @@ impl Door {
         self.keep_text(bucket, name, text).await
     }
 
-    async fn keep_text(&self, bucket: &str, name: &'static str, text: String) -> S3Result<()> {
+    pub(super) async fn keep_text(&self, bucket: &str, name: &'static str, text: String) -> S3Result<()> {
         let meta = self.objects.meta();
         let kept = meta.change_bucket(bucket, move |row| {
             row.documents.insert(name.to_owned(), text);
@@ -59,7 +60,7 @@ impl Door {
         kept.await.map_err(error::meta)
     }
 
-    async fn drop_document(&self, bucket: &str, name: &'static str) -> S3Result<()> {
+    pub(super) async fn drop_document(&self, bucket: &str, name: &'static str) -> S3Result<()> {
         let meta = self.objects.meta();
         let dropped = meta.change_bucket(bucket, move |row| {
             row.documents.remove(name);
@@ -346,6 +347,44 @@ impl Door {
         Ok(S3Response::new(dto::DeleteBucketLifecycleOutput::default()))
     }
 
+    pub(super) async fn put_website(
+        &self,
+        request: S3Request<dto::PutBucketWebsiteInput>,
+    ) -> S3Result<S3Response<dto::PutBucketWebsiteOutput>> {
+        let input = request.input;
+        website::check(&input.website_configuration)?;
+        self.keep(&input.bucket, WEBSITE, &input.website_configuration).await?;
+        Ok(S3Response::new(dto::PutBucketWebsiteOutput::default()))
+    }
+
+    pub(super) async fn get_website(
+        &self,
+        request: S3Request<dto::GetBucketWebsiteInput>,
+    ) -> S3Result<S3Response<dto::GetBucketWebsiteOutput>> {
+        let row = self.objects.meta().bucket(&request.input.bucket).await.map_err(error::meta)?;
+        let kept: Option<dto::WebsiteConfiguration> = document(&row, WEBSITE)?;
+        let dto::WebsiteConfiguration {
+            error_document,
+            index_document,
+            redirect_all_requests_to,
+            routing_rules,
+        } = kept.ok_or_else(website::absent)?;
+        Ok(S3Response::new(dto::GetBucketWebsiteOutput {
+            error_document,
+            index_document,
+            redirect_all_requests_to,
+            routing_rules,
+        }))
+    }
+
+    pub(super) async fn delete_website(
+        &self,
+        request: S3Request<dto::DeleteBucketWebsiteInput>,
+    ) -> S3Result<S3Response<dto::DeleteBucketWebsiteOutput>> {
+        self.drop_document(&request.input.bucket, WEBSITE).await?;
+        Ok(S3Response::new(dto::DeleteBucketWebsiteOutput::default()))
+    }
+
     pub(super) async fn put_lock(
         &self,
         request: S3Request<dto::PutObjectLockConfigurationInput>,
@@ -395,47 +434,5 @@ impl Door {
             rule: None,
         });
         Ok(S3Response::new(dto::GetObjectLockConfigurationOutput { object_lock_configuration: Some(kept) }))
-    }
-
-    pub(super) async fn get_bucket_acl_of(
-        &self,
-        request: S3Request<dto::GetBucketAclInput>,
-    ) -> S3Result<S3Response<dto::GetBucketAclOutput>> {
-        let row = self.objects.meta().bucket(&request.input.bucket).await.map_err(error::meta)?;
-        let (owner, grants) = (Some(owner(&row.account)), Some(vec![full_control(&row.account)]));
-        Ok(S3Response::new(dto::GetBucketAclOutput { grants, owner }))
-    }
-
-    pub(super) async fn get_object_acl_of(
-        &self,
-        request: S3Request<dto::GetObjectAclInput>,
-    ) -> S3Result<S3Response<dto::GetObjectAclOutput>> {
-        let input = request.input;
-        let (opened, _, _) = self.open(&input.bucket, &input.key, input.version_id.as_deref()).await?;
-        let account = &opened.found.bucket.account;
-        let (owner, grants) = (Some(owner(account)), Some(vec![full_control(account)]));
-        Ok(S3Response::new(dto::GetObjectAclOutput { grants, owner, request_charged: None }))
-    }
-}
-
-fn full_control(account: &str) -> Grant {
-    let owner = owner(account);
-    Grant {
-        grantee: Some(Grantee {
-            display_name: owner.display_name,
-            email_address: None,
-            id: owner.id,
-            type_: Type::from_static(Type::CANONICAL_USER),
-            uri: None,
-        }),
-        permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
-    }
-}
-
-/// An ACL that says what is so anyway: the owner has everything.
-pub(super) fn canned_acl(acl: Option<&str>, others: bool) -> S3Result<()> {
-    match acl {
-        None | Some("private" | "bucket-owner-full-control") if !others => Ok(()),
-        _ => Err(s3_error!(AccessControlListNotSupported, "The bucket does not allow ACLs")),
     }
 }

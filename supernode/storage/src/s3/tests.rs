@@ -1,12 +1,12 @@
 //! What no client can wait for.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use s3s::dto::{BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule};
 use shared::identity::Keypair;
 
-use super::{AccessKeys, Door, settings};
+use super::{AccessKeys, Door, Grants, settings};
 use crate::{Meters, objects::tests::World};
 
 #[tokio::test]
@@ -14,7 +14,14 @@ async fn a_lifecycle_ends_what_is_old_under_its_prefix() {
     let world = World::new().await;
     let directory = tempfile::tempdir().unwrap();
     let keys = AccessKeys::open(directory.path(), &Keypair::from_secret([5; 32])).unwrap();
-    let door = Door { objects: world.objects.clone(), keys: Arc::new(keys), meters: Meters::default() };
+    let grants = Grants::open(directory.path(), &Keypair::from_secret([5; 32]), BTreeMap::new()).unwrap();
+    let door = Door {
+        objects: world.objects.clone(),
+        keys: Arc::new(keys),
+        grants: Arc::new(grants),
+        meters: Meters::default(),
+        website_domains: Arc::default(),
+    };
     world.put("tmp/one", &Bytes::from_static(b"1")).await;
     world.put("kept", &Bytes::from_static(b"2")).await;
     let rule = LifecycleRule {

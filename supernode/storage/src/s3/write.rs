@@ -1,18 +1,22 @@
 //! `PutObject`, `DeleteObject`, `DeleteObjects`.
 
+use http::Method;
 use s3s::{
     S3Request, S3Response, S3Result,
     dto::{
         Checksum, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput,
-        DeletedObject, ETag, ETagCondition, Error, PutObjectInput, PutObjectOutput, ServerSideEncryption,
+        DeletedObject, ETag, ETagCondition, Error, PutObjectInput, PutObjectOutput,
     },
     s3_error,
 };
 
 use super::{
     Door,
+    access::Wanted,
+    acl,
     attributes::{self, headers},
     body::{self, Claims},
+    customer::{self, Said},
     error, locks, version,
 };
 use crate::{meta::Condition, objects::NewObject};
@@ -39,15 +43,6 @@ pub(super) fn condition(
     }
 }
 
-/// Objects are always sealed by this node; other ways of sealing are not here.
-pub(super) fn encryption(asked: Option<&ServerSideEncryption>, customer_key: bool) -> S3Result<()> {
-    let known = asked.is_none_or(|asked| asked.as_str() == "AES256");
-    if !known || customer_key {
-        return Err(s3_error!(NotImplemented, "SSE-C and SSE-KMS are not implemented"));
-    }
-    Ok(())
-}
-
 pub(super) fn etag(value: &str) -> ETag {
     ETag::Strong(value.to_owned())
 }
@@ -64,13 +59,18 @@ impl Door {
         &self,
         mut request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
+        if request.method == Method::POST {
+            self.may_post(&request).await?;
+        }
         let algorithm = body::algorithm(request.input.checksum_algorithm.as_ref(), &request.headers);
         let trailers = request.trailing_headers.take();
         let input = request.input;
-        encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.is_some())?;
+        customer::known(input.server_side_encryption.as_ref())?;
+        let customer = customer::said_key!(input)?;
         length_within(input.content_length)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let mut attributes = headers!(input);
+        attributes.customer = customer.as_ref().map(Said::mark);
         let tags = attributes::tags(input.tagging.as_deref())?;
         let bucket = self.objects.meta().bucket(&input.bucket).await.map_err(error::meta)?;
         let lock = locks::of_write(
@@ -79,6 +79,7 @@ impl Door {
             input.object_lock_retain_until_date.as_ref(),
             input.object_lock_legal_hold_status.as_ref(),
         )?;
+        let acl = acl::of_write(&bucket, acl::asked_acl!(input))?;
         attributes.encode()?;
         // A condition that fails already shall not cost the client its whole upload; it is asked again with the commit.
         if condition == Condition::Absent
@@ -94,17 +95,19 @@ impl Door {
             trailers,
         };
         let (bytes, outcome) = body::inspect(input.body, claims)?;
-        let written = self.objects.write(bytes).await.map_err(error::write)?;
+        let written =
+            self.objects.write(bytes, customer.as_ref().map(|said| &said.key)).await.map_err(error::write)?;
         let digests = outcome.take()?;
         self.meters.received(written.1.plain_bytes);
         attributes.set_checksum(digests.checksum, "FULL_OBJECT");
         let new = NewObject {
-            etag: hex::encode(digests.md5),
+            etag: hex::encode(customer::etag(customer.as_ref(), digests.md5)),
             parts: None,
             attributes: attributes.encode()?,
             tags,
             retention: lock.0,
             legal_hold: lock.1,
+            acl,
         };
         let tag = etag(&new.etag);
         let written = self.objects.put(&input.bucket, &input.key, written, new, condition).await;
@@ -127,8 +130,25 @@ impl Door {
             checksum_sha256,
             checksum_type,
             server_side_encryption: input.server_side_encryption,
+            sse_customer_algorithm: Said::algorithm(customer.as_ref()),
+            sse_customer_key_md5: Said::md5(customer.as_ref()),
             ..Default::default()
         }))
+    }
+
+    /// Whether a form, which s3s held against its policy, may write its key.
+    async fn may_post(&self, request: &S3Request<PutObjectInput>) -> S3Result<()> {
+        let PutObjectInput { bucket, key, .. } = &request.input;
+        let caller = self.caller(request.credentials.as_ref())?;
+        self.may(&caller, &Wanted::object("PostObject", bucket, key)).await?;
+        // It stands for the file's name, which s3s does not say.
+        if key.contains("${filename}") {
+            return Err(s3_error!(
+                NotImplemented,
+                "A form's key is not made of the file's name here; name it"
+            ));
+        }
+        Ok(())
     }
 
     pub(super) async fn delete(
@@ -157,11 +177,8 @@ impl Door {
         &self,
         request: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let account = match &request.credentials {
-            Some(credentials) => Some(self.keys.account(&credentials.access_key)?),
-            None => None,
-        };
-        let account = account.as_deref();
+        let caller = self.caller(request.credentials.as_ref())?;
+        let caller = &caller;
         let input = request.input;
         if input.delete.objects.is_empty() || input.delete.objects.len() > MAX_DELETES {
             return Err(s3_error!(MalformedXML, "One to 1000 objects can be deleted at a time"));
@@ -175,7 +192,7 @@ impl Door {
             let bucket = &input.bucket;
             async move {
                 let done = async {
-                    self.may(account, "DeleteObject", Some(bucket), Some(&object.key)).await?;
+                    self.may(caller, &Wanted::object("DeleteObject", bucket, &object.key)).await?;
                     let version = version(object.version_id.as_deref())?;
                     let etag = object.e_tag.clone().map(ETagCondition::ETag);
                     let condition = condition(etag.as_ref(), None)?;

@@ -13,6 +13,33 @@ from botocore.exceptions import ClientError
 PROGRAM = os.environ["BLACKHOLE"]
 
 
+def blackhole(*arguments):
+    """A command that says what it did in lines of JSON."""
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, (arguments, done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Issuer:
+    """Somebody who makes grants. No node has its key."""
+
+    def __init__(self, directory, name="issuer"):
+        self.file = pathlib.Path(directory, f"{name}.key")
+        done = subprocess.run([PROGRAM, "key", "new", self.file], capture_output=True, text=True, check=True)
+        self.did = done.stdout.split()[-1]
+
+    def grant(self, bucket, allow, *more):
+        command = ["storage", "grant", "issue", "--key", self.file, "--bucket", bucket, "--allow", allow, *more]
+        return blackhole(*command)[0]["token"]
+
+    def revoke(self, token):
+        return blackhole("storage", "grant", "revoke", token, "--key", self.file)[0]["revocation"]
+
+
+def narrow(token, bucket, allow, *more):
+    return blackhole("storage", "grant", "narrow", token, "--bucket", bucket, "--allow", allow, *more)[0]["token"]
+
+
 class Node:
     def __init__(self, quota_mib=4096, extra=""):
         self.directory = tempfile.TemporaryDirectory(prefix="blackhole-s3-")
@@ -31,6 +58,7 @@ class Node:
         )
         ready = json.loads(self.process.stdout.readline())
         self.url = ready["s3"]
+        self.did = ready["did"]
         self.edge = ready["edge"]
 
     def kill(self):
@@ -58,11 +86,19 @@ class Node:
     def key(self, account="owner"):
         return self.command("create", "--account", account)[0]
 
+    def granted(self, token, **more):
+        """A client with access keys of a grant."""
+        return self.client(blackhole("storage", "grant", "keys", token, "--node", self.did)[0], **more)
+
+    def hear(self, revocation):
+        return blackhole("storage", "grant", "hear", "--config", self.config, revocation)[0]["new"]
+
     def client(self, key, style="path", url=None, **more):
         more.setdefault("retries", {"max_attempts": 1})
         return boto3.client(
             "s3", endpoint_url=url or self.url, region_name="us-east-1",
             aws_access_key_id=key["access_key_id"], aws_secret_access_key=key["secret_access_key"],
+            aws_session_token=key.get("session_token"),
             config=Config(s3={"addressing_style": style}, read_timeout=60, **more),
         )
 

@@ -3,19 +3,28 @@
 import importlib
 import itertools
 import sys
+import tempfile
 import time
 import traceback
 
-from node import Node
+from node import Issuer, Node
 
-MODULES = ["objects", "listing", "multipart", "versions", "settings", "accounts", "hostile", "crash", "tools"]
+MODULES = [
+    "objects", "conditions", "checksums", "customer", "listing", "multipart", "versions", "settings", "acl", "policies",
+    "website", "accounts", "grants", "forms", "hostile", "crash", "tools",
+]
 
 
 class World:
     """What cases share: one node, two accounts, and as many buckets as they like."""
 
     def __init__(self):
-        self.node = Node(extra='domains = ["s3.test", "localhost"]\n')
+        self.keys = tempfile.TemporaryDirectory(prefix="blackhole-issuer-")
+        self.issuer = Issuer(self.keys.name)
+        self.node = Node(extra=(
+            'domains = ["s3.test", "localhost"]\nwebsite_domains = ["web.test"]\n'
+            f'[storage.issuers]\n"{self.issuer.did}" = "owner"\n'
+        ))
         self.key = self.node.key()
         self.s3 = self.node.client(self.key)
         self.numbers = itertools.count(1)
@@ -55,6 +64,7 @@ def main():
             print(f"     {module} took {time.monotonic() - started:.1f} s", flush=True)
     finally:
         world.node.end()
+        world.keys.cleanup()
     sys.exit(1 if failed else 0)
 
 

@@ -348,15 +348,5 @@ def case_virtual_host_style(w):
     assert answer.status == 200 and answer.body == HELLO, answer.text
 
 
-def case_customer_keys_and_kms_are_not_implemented(w):
-    b = w.bucket()
-    w.s3.put_object(Bucket=b, Key="k", Body=HELLO, ServerSideEncryption="AES256")
-    refused("NotImplemented", w.s3.put_object, Bucket=b, Key="k", Body=HELLO, ServerSideEncryption="aws:kms", status=501)
-    refused(
-        "NotImplemented", w.s3.put_object, Bucket=b, Key="k", Body=HELLO, SSECustomerAlgorithm="AES256",
-        SSECustomerKey="0" * 32,
-    )
-
-
 def case_an_unknown_storage_class_is_refused(w):
     refused("InvalidStorageClass", w.s3.put_object, Bucket=w.bucket(), Key="k", Body=b"", StorageClass="GLACIER")

@@ -1,4 +1,4 @@
-"""Tools as people have them, unmodified: awscli always; rclone and s3cmd where they are installed."""
+"""Tools as people have them, unmodified: awscli, rclone and s5cmd always; s3cmd and restic where they are installed."""
 
 import filecmp
 import os
@@ -36,6 +36,11 @@ def _same(one, other):
     look(compared)
 
 
+def _tool(name):
+    """One that is installed beside this Python."""
+    return str(pathlib.Path(sys.executable).with_name(name))
+
+
 def _environment(w):
     # Whatever the machine says of certificates is about other servers than this.
     environment = {name: value for name, value in os.environ.items() if not name.endswith("CA_BUNDLE")}
@@ -54,7 +59,7 @@ def _run(w, *command):
 def case_awscli_round_trips_a_tree(w):
     b = w.bucket()
     root = _tree(w, "aws-from")
-    aws = [str(pathlib.Path(sys.executable).with_name("aws")), "--endpoint-url", w.node.url, "s3"]
+    aws = [_tool("aws"), "--endpoint-url", w.node.url, "s3"]
     _run(w, *aws, "sync", str(root), f"s3://{b}/tree", "--only-show-errors")
     back = pathlib.Path(w.node.directory.name, "aws-back")
     _run(w, *aws, "sync", f"s3://{b}/tree", str(back), "--only-show-errors")
@@ -64,16 +69,13 @@ def case_awscli_round_trips_a_tree(w):
 
 
 def case_rclone_round_trips_a_tree_and_checks_it(w):
-    if not shutil.which("rclone"):
-        print("     rclone is not installed, and was not tried")
-        return
     b = w.bucket()
     root = _tree(w, "rclone-from")
     config = pathlib.Path(w.node.directory.name, "rclone.conf")
     config.write_text(
         f"[us]\ntype = s3\nprovider = Other\nenv_auth = true\nendpoint = {w.node.url}\nregion = us-east-1\n"
     )
-    rclone = ["rclone", "--config", str(config), "--retries", "1"]
+    rclone = [_tool("rclone"), "--config", str(config), "--retries", "1"]
     _run(w, *rclone, "copy", str(root), f"us:{b}/tree")
     _run(w, *rclone, "check", str(root), f"us:{b}/tree")
     _run(w, *rclone, "check", "--download", str(root), f"us:{b}/tree")
@@ -99,3 +101,36 @@ def case_s3cmd_round_trips_a_tree(w):
     back.mkdir()
     _run(w, *s3cmd, "sync", f"s3://{b}/tree/", f"{back}/")
     _same(root, back)
+
+
+def case_s5cmd_round_trips_a_tree(w):
+    b = w.bucket()
+    root = _tree(w, "s5cmd-from")
+    s5cmd = [_tool("s5cmd"), "--endpoint-url", w.node.url, "--log", "error"]
+    _run(w, *s5cmd, "cp", f"{root}/", f"s3://{b}/tree/")
+    back = pathlib.Path(w.node.directory.name, "s5cmd-back")
+    back.mkdir()
+    _run(w, *s5cmd, "cp", f"s3://{b}/tree/*", f"{back}/")
+    _same(root, back)
+    _run(w, *s5cmd, "rm", f"s3://{b}/*")
+    _run(w, *s5cmd, "rb", f"s3://{b}")
+
+
+def case_restic_backs_up_prunes_and_checks(w):
+    if not shutil.which("restic"):
+        print("     restic is not installed, and was not tried")
+        return
+    b = w.bucket()
+    root = _tree(w, "restic-from")
+    password = pathlib.Path(w.node.directory.name, "restic-password")
+    password.write_text("a password")
+    restic = ["restic", "--repo", f"s3:{w.node.url}/{b}/backup", "--password-file", str(password), "--no-cache", "--quiet"]
+    _run(w, *restic, "init")
+    _run(w, *restic, "backup", str(root))
+    (root / "more").write_bytes(os.urandom(300_000))
+    _run(w, *restic, "backup", str(root))
+    _run(w, *restic, "forget", "--keep-last", "1", "--prune")
+    _run(w, *restic, "check", "--read-data")
+    back = pathlib.Path(w.node.directory.name, "restic-back")
+    _run(w, *restic, "restore", "latest", "--target", str(back))
+    _same(root, back / root.relative_to("/"))

@@ -16,14 +16,14 @@ use tokio::{
 /// A stream that fails with [`io::ErrorKind::TimedOut`] once neither direction moved for `limit` while
 /// somebody waited for it.
 #[derive(Debug)]
-pub(crate) struct IdleLimit<S> {
+pub(super) struct IdleLimit<S> {
     stream: S,
     limit: Duration,
     deadline: Pin<Box<Sleep>>,
 }
 
 impl<S> IdleLimit<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, deadline: Box::pin(sleep(limit)) }
     }
 
