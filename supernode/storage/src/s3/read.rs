@@ -188,7 +188,8 @@ impl Door {
         };
         let (head, opened, selection) = self.look(head).await?;
         let length = selection.range.end - selection.range.start;
-        let bytes = self.meters.sending(self.objects.read(&opened, selection.range));
+        let bytes = self.objects.read_begun(&opened, selection.range).await.map_err(error::write)?;
+        let bytes = self.meters.sending(bytes);
         let body = StreamingBlob::new(Plain { bytes: Mutex::new(bytes), left: length });
         let partial = head.content_range.is_some();
         let mut response = S3Response::new(GetObjectOutput {
