@@ -115,8 +115,7 @@ pub(crate) async fn join(
         running.push(own.run(shutdown.clone()));
         running.push(door::open(Arc::clone(own), data_dir, shutdown.clone())?);
     }
-    let asking = (strangers, Arc::clone(&heard), own.clone(), shutdown.clone());
-    running.push(strangers::ask_around(asking.0, asking.1, asking.2, asking.3));
+    running.push(strangers::ask_around(strangers, Arc::clone(&heard), own.clone(), shutdown.clone()));
     let (shutdown, hearing) = (shutdown.clone(), own.clone());
     running.push(tokio::spawn(async move {
         while let Some(Some(advert)) = shutdown.run_until_cancelled(adverts.recv()).await {

@@ -25,6 +25,8 @@ const ANSWERS: usize = 3;
 const ADVERTS_OF_ONE: usize = MAX_HOLDERS / 4;
 /// Pages read of one: more than what is believed of it needs.
 const PAGES: usize = 256;
+/// Asked at once, and twice again: where all begin at the same time, the first to be asked know little themselves.
+const PASSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(15), Duration::from_secs(60)];
 /// First pause between two rounds, doubled up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_LAST: Duration = Duration::from_secs(60);
@@ -39,7 +41,7 @@ pub async fn hear(heard: &Heard, own: Option<&Arc<Own>>, advert: Vec<u8>) {
     }
 }
 
-/// Asks around until enough have answered, or `shutdown`.
+/// Asks around until enough have answered, three times, or until `shutdown`.
 pub fn ask_around(
     network: Arc<Network>,
     heard: Arc<Heard>,
@@ -47,37 +49,42 @@ pub fn ask_around(
     shutdown: CancellationToken,
 ) -> JoinHandle<()> {
     let asking = async move {
-        let (mut answered, mut pause, mut round) = (BTreeSet::new(), PAUSE_FIRST, 0);
-        while answered.len() < ANSWERS {
-            if round >= ROUNDS_AMONG_NEIGHBOURS {
-                // Who was found is linked from now on.
-                (network.find)().await;
-            }
-            let linked: BTreeSet<PublicKey> = network
-                .links
-                .links()
-                .into_iter()
-                .filter_map(|link| PublicKey::from_peer_id(&link.peer).ok())
-                .collect();
-            for peer in linked {
-                if answered.len() < ANSWERS && !answered.contains(&peer) {
-                    match ask_one(&network, &heard, own.as_ref(), &peer).await {
-                        Ok(adverts) => {
-                            tracing::debug!(%peer, adverts, "a neighbour told which holders it knows");
-                            answered.insert(peer);
-                        }
-                        Err(error) => tracing::trace!(%peer, %error, "a neighbour tells of no holders"),
-                    }
-                }
-            }
-            round += 1;
+        for pause in PASSES {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_LAST);
+            ask_enough(&network, &heard, own.as_ref()).await;
         }
     };
     tokio::spawn(async move {
         shutdown.run_until_cancelled(asking).await;
     })
+}
+
+/// Asks neighbours, and in time those whom the DHT names, until enough have answered.
+async fn ask_enough(network: &Network, heard: &Heard, own: Option<&Arc<Own>>) {
+    let (mut answered, mut pause, mut round) = (BTreeSet::new(), PAUSE_FIRST, 0);
+    while answered.len() < ANSWERS {
+        if round >= ROUNDS_AMONG_NEIGHBOURS {
+            // Who was found is linked from now on.
+            (network.find)().await;
+        }
+        let links = network.links.links().into_iter();
+        let linked: BTreeSet<PublicKey> =
+            links.filter_map(|link| PublicKey::from_peer_id(&link.peer).ok()).collect();
+        for peer in linked {
+            if answered.len() < ANSWERS && !answered.contains(&peer) {
+                match ask_one(network, heard, own, &peer).await {
+                    Ok(adverts) => {
+                        tracing::debug!(%peer, adverts, "a neighbour told which holders it knows");
+                        answered.insert(peer);
+                    }
+                    Err(error) => tracing::trace!(%peer, %error, "a neighbour tells of no holders"),
+                }
+            }
+        }
+        round += 1;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_LAST);
+    }
 }
 
 /// Says how many adverts came.
