@@ -362,7 +362,11 @@ fn storage_shards(data: &[u8]) {
             Ask::HandOut { range, .. } => {
                 assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES);
             }
-            Ask::Drop { .. } | Ask::Challenge { .. } | Ask::Evidence(_) => {}
+            Ask::Drop { .. }
+            | Ask::Challenge { .. }
+            | Ask::Evidence { .. }
+            | Ask::ListHolders { .. }
+            | Ask::ListEvidence { .. } => {}
         }
         if let Some(again) = request.encode() {
             assert_eq!(ShardRequest::read(&again), Ok(request), "reading and writing agree");

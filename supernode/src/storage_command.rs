@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use storage::strangers::door::{Answer, Command, SOCKET_FILE};
+use storage::strangers::{
+    door::{Answer, Command, SOCKET_FILE},
+    own::Evidence,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{
@@ -62,11 +65,31 @@ pub(crate) enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Show the signed accounts of audits that holders failed, a line of JSON each.
+    Evidence {
+        #[command(flatten)]
+        at: At,
+    },
+    /// Check accounts of failed audits, with nothing but the shard's root: no node, no shard, and no trust in who signed.
+    CheckEvidence {
+        /// What `evidence` printed.
+        file: PathBuf,
+        /// The shard's root, where it is known: accounts of others are refused.
+        #[arg(long)]
+        root: Option<String>,
+    },
 }
 
 /// Does what was asked.
 pub(crate) fn run(what: &What) -> anyhow::Result<()> {
-    let (What::Put { at, .. } | What::Get { at, .. } | What::Ls { at } | What::Status { at, .. }) = what;
+    let at = match what {
+        What::Put { at, .. }
+        | What::Get { at, .. }
+        | What::Ls { at }
+        | What::Status { at, .. }
+        | What::Evidence { at } => at,
+        What::CheckEvidence { file, root } => return check_evidence(file, root.as_deref()),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut door = Door::open(&at.data_dir).await?;
@@ -75,8 +98,34 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
             What::Get { name, file, .. } => door.get(name, file).await,
             What::Ls { .. } => door.list().await,
             What::Status { json, .. } => door.status(*json).await,
+            What::Evidence { .. } => door.evidence().await,
+            What::CheckEvidence { .. } => Ok(()),
         }
     })
+}
+
+/// Says of each account in the file whether it convicts; fails where one does not.
+fn check_evidence(file: &Path, root: Option<&str>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut out = std::io::stdout().lock();
+    let mut doubtful = 0_usize;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let told: Evidence = serde_json::from_str(line).context("a line that is no account")?;
+        // All but the account itself is what somebody says of it.
+        let found = told.checked()?;
+        if root.is_some_and(|root| root != found.root) {
+            bail!("the account is of another shard, {}", found.root);
+        }
+        let said = match (found.convicts, found.admits) {
+            (true, _) => "its own signature convicts it",
+            (false, true) => "it admits by its signature that it lost the shard",
+            (false, false) => "the auditor's word alone",
+        };
+        writeln!(out, "{} {} {}: {said}", found.holder, found.root, found.verdict)?;
+        doubtful += usize::from(!found.convicts && !found.admits);
+    }
+    anyhow::ensure!(doubtful == 0, "of {doubtful} accounts there is the auditor's word alone");
+    Ok(())
 }
 
 /// The node's socket.
@@ -212,6 +261,16 @@ impl Door {
         let mut out = std::io::stdout().lock();
         for object in objects {
             writeln!(out, "{:>15}  {:>11}  {}", object.bytes, object.modified_unix, object.name)?;
+        }
+        Ok(())
+    }
+
+    async fn evidence(&mut self) -> anyhow::Result<()> {
+        self.say(&Command::Evidence).await?;
+        let Answer::Evidence(accounts) = self.hear().await? else { bail!("the node speaks another version") };
+        let mut out = std::io::stdout().lock();
+        for account in accounts {
+            writeln!(out, "{}", serde_json::to_string(&account)?)?;
         }
         Ok(())
     }

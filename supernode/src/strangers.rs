@@ -8,12 +8,13 @@ use std::{
 use futures::{StreamExt as _, stream::BoxStream};
 use net::{Multiaddr, Network};
 use shared::{
+    coordination::ServiceName,
     identity::{Keypair, PublicKey},
     storage::messages::{HOLDERS_TOPIC, PROTOCOL},
 };
 use storage::{
     Config,
-    strangers::{self, Incoming, door, hold::Hold, own::Own},
+    strangers::{self, Heard, Incoming, door, hold::Hold, own::Own},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ use crate::wire_up::own_addresses;
 
 /// Streams that wait for the holder; later ones are reset.
 const STREAMS: usize = 64;
+/// Holders dialled of those that the DHT names.
+const FOUND_DIALED: usize = 8;
 /// What others store here.
 const HELD_DIRECTORY: &str = "held";
 /// The part of the data directory that is storage's.
@@ -91,28 +94,32 @@ pub(crate) async fn join(
                 })
             })
         },
+        find: find(Arc::downgrade(network)),
         reached: strangers::Reached::default(),
     });
+    let heard = Arc::new(Heard::default());
     // Who holds passes on what others offer, and so hears it too.
     let mut adverts = network.subscribe(HOLDERS_TOPIC).await?;
     if let Some(hold) = config.hold.clone() {
-        let hold = Hold::open(hold, &directory.join(HELD_DIRECTORY), key.clone()).await?;
+        let hold = Hold::open(hold, &directory.join(HELD_DIRECTORY), key.clone(), Arc::clone(&heard)).await?;
         running.push(hold.run(Arc::clone(&strangers), shards, shutdown.clone()));
     }
     let own = match config.own.clone() {
-        Some(own) => Some(Own::open(own, &directory, key.clone(), strangers).await?),
+        Some(own) => {
+            let (network, heard) = (Arc::clone(&strangers), Arc::clone(&heard));
+            Some(Own::open(own, &directory, key.clone(), network, heard).await?)
+        }
         None => None,
     };
     if let Some(own) = &own {
         running.push(own.run(shutdown.clone()));
         running.push(door::open(Arc::clone(own), data_dir, shutdown.clone())?);
     }
+    running.push(strangers::ask_around(strangers, Arc::clone(&heard), own.clone(), shutdown.clone()));
     let (shutdown, hearing) = (shutdown.clone(), own.clone());
     running.push(tokio::spawn(async move {
         while let Some(Some(advert)) = shutdown.run_until_cancelled(adverts.recv()).await {
-            if let Some(own) = &hearing {
-                own.handle_advert(advert.bytes).await;
-            }
+            strangers::hear(&heard, hearing.as_ref(), advert.bytes).await;
         }
     }));
     Ok(Started { running, own })
@@ -132,6 +139,26 @@ fn dial(network: Weak<Network>) -> strangers::Dial {
                 }
             }
             false
+        })
+    })
+}
+
+/// Asks the DHT who holds shards, and connects to a few of them.
+fn find(network: Weak<Network>) -> strangers::Find {
+    Box::new(move || {
+        let network = network.clone();
+        Box::pin(async move {
+            let (Some(network), Ok(service)) = (network.upgrade(), PROTOCOL.parse::<ServiceName>()) else {
+                return;
+            };
+            let found = network.providers(service.key()).await.unwrap_or_default();
+            for peer in found.into_iter().filter(|peer| *peer != network.peer_id()).take(FOUND_DIALED) {
+                // The DHT told its addresses too.
+                let Ok(address) = format!("/p2p/{peer}").parse() else { continue };
+                if let Err(error) = network.dial(address).await {
+                    tracing::debug!(%peer, %error, "a holder that the DHT names cannot be reached");
+                }
+            }
         })
     })
 }

@@ -26,6 +26,9 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
             run(bench.arg(program).args(arguments))
         }
+        "holders" => storage("outlive::fifty_one_of_eighty_may_die", arguments),
+        "crashes" => storage("crashes::a_thousand_kills_lose_nothing", arguments),
+        "rots" => storage("rots::two_hundred_and_seventy_rots_are_never_read_and_are_repaired", arguments),
         "gas" => crate::test::contracts::bench_gas(),
         "invariants" => {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
@@ -44,10 +47,24 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, fallback, gas, invariants, kills, liars, links, mutants, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, fallback, gas, holders, invariants, kills, liars, links, mutants, rots, sessions, stay, storage"
             )
         }
     }
+}
+
+/// A test of storage among processes that is too long for every day. `--seeds` and `--kills` say how long.
+fn storage(test: &str, arguments: &[String]) -> Result<()> {
+    let mut tests = cargo(&["test", "--locked", "-p", "supernode", "--test", "node", "--"]);
+    tests.args(["--ignored", "--nocapture", "--exact", test]);
+    for option in arguments.chunks(2) {
+        match option {
+            [name, number] if name == "--seeds" => tests.env("BLACKHOLE_SEEDS", number),
+            [name, number] if name == "--kills" => tests.env("BLACKHOLE_KILLS", number),
+            _ => bail!("what does {} mean? There are --seeds N and --kills N", option.join(" ")),
+        };
+    }
+    run(&mut tests)
 }
 
 /// One of `playwright/bench`, which exits with what it thinks of its figures.

@@ -355,18 +355,23 @@ fn holders(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         Ask::HandOut { root, range: 65_536..70_000 },
         Ask::Drop { root },
         Ask::Challenge { root, beacon: [4; 32], within: core::time::Duration::from_secs(2) },
+        Ask::Evidence {
+            account: Box::new(FailedAudit::open(&evidence).expect("lawful evidence")),
+            signed: evidence.clone(),
+        },
+        Ask::ListHolders { after: Some([4; 32]) },
+        Ask::ListEvidence { after: None },
     ];
     for ask in asks {
         let request = ShardRequest { request: RequestId(4), ask };
-        seeds.push(("storage_shards", request.encode().expect("no evidence")));
+        seeds.push(("storage_shards", request.encode().expect("all are lawful")));
     }
-    let carried = ShardRequest::encode_evidence(RequestId(4), &evidence).expect("lawful evidence");
-    seeds.push(("storage_shards", carried));
     let said = [
         Said::Lease(lease),
         Said::Payload { shard_bytes: 70_000, payload_bytes: 70_100 },
         Said::Done,
         Said::Proof(lost),
+        Said::Evidence { accounts: vec![evidence], more: true },
         Said::Refused { refusal: Refusal::Busy, retry_after: core::time::Duration::from_millis(500) },
     ];
     for said in said {

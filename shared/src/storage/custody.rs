@@ -6,7 +6,10 @@
 //!                    ├──► dismissed by its standing: all its shards ──┤
 //!                    └──► silent for too long: all its shards ────────┤
 //! readers ─────────────► missing, or other bytes: that shard ─────────┘
+//! others' evidence ────► convicts by the holder's own signature: its standing
 //! ```
+//! A holder that was given up for its silence and advertises again is asked about what it had; what it proves counts
+//! again, unless it was rebuilt elsewhere meanwhile.
 //!
 //! Each failed audit is told with its transcript, for the record and for others; each dismissal with the count it rests
 //! on, for the holder.
@@ -15,15 +18,17 @@
 //! that got lost. Non-goals: who keeps leases, and moving bytes (the shell does both).
 
 mod auditor;
+mod away;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use auditor::{MAX_AUDITS, Question, Rhythm};
 
-use auditor::{Auditor, Finding};
+use auditor::{Auditor, Finding, Place};
+use away::Away;
 
 use super::{
-    holders::HolderAdvert,
+    holders::{FailedAudit, HolderAdvert},
     placement::{Holder, VETTING_AUDITS},
     proof::{Fault, Standing, Transcript, Verdict},
     record::SegmentRecord,
@@ -33,6 +38,9 @@ use crate::{
     base::{EffectId, Instant, SegmentId},
     identity::PublicKey,
 };
+
+/// Accounts by others that count against one holder: as many dismiss it, and more say nothing more.
+const ACCOUNTS_OF_A_HOLDER: usize = 4;
 
 /// What an owner asks of holders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +82,24 @@ pub enum Event {
         /// Who.
         holder: PublicKey,
     },
+    /// A holder that was given up is back and proved that it still has a shard, which counts again.
+    Returned {
+        /// Of which segment.
+        segment: SegmentId,
+        /// Which shard.
+        shard: u16,
+        /// Who.
+        holder: PublicKey,
+    },
+    /// A holder that was given up is back with a shard that is another's by now: its lease can end.
+    Superfluous {
+        /// Of which segment.
+        segment: SegmentId,
+        /// Which shard.
+        shard: u16,
+        /// Who.
+        holder: PublicKey,
+    },
     /// About a segment as a whole.
     Repair(repair::Event),
 }
@@ -89,6 +115,9 @@ pub struct Custody {
     /// As they were told; the work of rebuilding them is the shell's.
     rebuilding: BTreeMap<EffectId, SegmentId>,
     dismissed: BTreeSet<PublicKey>,
+    away: Away,
+    /// By holder, hashes of answers that convict it and have counted, whoever told.
+    convictions: BTreeMap<PublicKey, BTreeSet<[u8; 32]>>,
     events: VecDeque<Event>,
 }
 
@@ -103,6 +132,8 @@ impl Custody {
             holders: BTreeMap::new(),
             rebuilding: BTreeMap::new(),
             dismissed: BTreeSet::new(),
+            away: Away::default(),
+            convictions: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -140,8 +171,8 @@ impl Custody {
         self.auditor.restore(holder, standing);
     }
 
-    /// A holder says what it offers.
-    pub fn handle_advert(&mut self, advert: &HolderAdvert) {
+    /// A holder says what it offers, and with that, that it is there.
+    pub fn handle_advert(&mut self, now: Instant, advert: &HolderAdvert) {
         if self.dismissed.contains(&advert.node) {
             return;
         }
@@ -153,6 +184,23 @@ impl Custody {
         let holder = advert.holder(passed, standing.reputation());
         self.holders.insert(advert.node.clone(), holder.clone());
         self.repair.handle_holder(holder);
+        for place in self.away.take(&advert.node) {
+            self.welcome(now, place, &advert.node);
+        }
+    }
+
+    /// Somebody's account of a failed audit. It counts as one of our own where the holder's signature convicts it,
+    /// whoever tells it; each answer counts once. Says whether it did.
+    pub fn handle_evidence(&mut self, account: &FailedAudit) -> bool {
+        let holder = &account.transcript.challenge.holder;
+        let counts =
+            self.holders.contains_key(holder) && account.convicts() && self.convict(&account.transcript);
+        if counts {
+            self.auditor.judge(holder, Verdict::Wrong(Fault::Proof));
+            self.dismiss_if_due(holder);
+            self.drain();
+        }
+        counts
     }
 
     /// A holder's advert expired: nothing new is put there, and what is there is audited on.
@@ -185,6 +233,13 @@ impl Custody {
         let Some(segment) = self.rebuilding.remove(&id) else { return };
         let before: BTreeSet<u16> = self.shards(segment).map(|(shard, _)| shard).collect();
         self.repair.handle_rebuilt(now, id, stored);
+        let new: Vec<(u16, PublicKey)> =
+            self.shards(segment).map(|(shard, node)| (shard, node.clone())).collect();
+        for (shard, node) in new.into_iter().filter(|(shard, _)| !before.contains(shard)) {
+            if let Some(holder) = self.away.end((segment, shard)).filter(|holder| *holder != node) {
+                self.events.push_back(Event::Superfluous { segment, shard, holder });
+            }
+        }
         self.audit_all(now, segment, |shard| !before.contains(&shard));
         self.drain();
     }
@@ -218,6 +273,7 @@ impl Custody {
     pub fn forget(&mut self, segment: SegmentId) {
         let Some(record) = self.records.remove(&segment) else { return };
         (0..record.shape().profile().total_shards()).for_each(|shard| self.auditor.forget((segment, shard)));
+        self.away.forget(segment);
         self.repair.forget(segment);
     }
 
@@ -267,36 +323,93 @@ impl Custody {
         self.repair.handle_shard_lost(segment, shard, holder);
     }
 
-    fn lose_all(&mut self, holder: &PublicKey) {
+    /// All that a holder has, or was about to prove.
+    fn lose_all(&mut self, holder: &PublicKey) -> Vec<Place> {
         let held = |segment: &SegmentId| {
             let shards = self.repair.shards(*segment).filter(|(_, other)| other.node == *holder);
             shards.map(|(shard, _)| (*segment, shard)).collect::<Vec<_>>()
         };
-        let places: Vec<_> = self.records.keys().flat_map(held).collect();
-        places.into_iter().for_each(|place| self.auditor.forget(place));
+        let mut places: Vec<_> = self.records.keys().flat_map(held).collect();
+        places.extend(self.away.end_all(holder));
+        places.iter().for_each(|place| self.auditor.forget(*place));
         self.holders.remove(holder);
         self.repair.handle_holder_gone(holder);
+        places
     }
 
     fn dismiss_if_due(&mut self, holder: &PublicKey) {
         let standing = self.auditor.standing(holder);
         if standing.is_dismissed() && self.dismissed.insert(holder.clone()) {
             self.lose_all(holder);
+            self.away.take(holder);
+            self.convictions.remove(holder);
             self.events.push_back(Event::Dismissed { holder: holder.clone(), standing });
+        }
+    }
+
+    /// Notes what a holder signed; says whether that is new and counts.
+    fn convict(&mut self, transcript: &Transcript) -> bool {
+        let Some(answer) = &transcript.answer else { return false };
+        let known = self.convictions.entry(transcript.challenge.holder.clone()).or_default();
+        known.len() < ACCOUNTS_OF_A_HOLDER && known.insert(*blake3::hash(answer).as_bytes())
+    }
+
+    /// A holder that was given up is there again: of what it had, what is nobody's is asked about.
+    fn welcome(&mut self, now: Instant, (segment, shard): Place, holder: &PublicKey) {
+        let Some(root) = self.records.get(&segment).and_then(|record| record.root(shard)) else { return };
+        if self.shards(segment).any(|(other, _)| other == shard) {
+            self.events.push_back(Event::Superfluous { segment, shard, holder: holder.clone() });
+        } else if self.away.begin((segment, shard), holder) {
+            self.auditor.welcome(now, (segment, shard), root, holder.clone());
+        } else {
+            self.away.expect(holder, [(segment, shard)]);
+        }
+    }
+
+    /// A returned holder's proof was waited for, and came or did not.
+    fn returned(&mut self, place: Place, holder: &PublicKey, verdict: Verdict) {
+        let ((segment, shard), holder) = (place, holder.clone());
+        match verdict {
+            Verdict::Passed | Verdict::Late(_) => {
+                self.away.end(place);
+                // Others of the segment may have come to the same operator or network meanwhile.
+                let ours = self.holders.get(&holder);
+                let is_alone = |other: &Holder| {
+                    ours.is_some_and(|ours| ours.operator != other.operator && ours.network != other.network)
+                };
+                if self.repair.shards(segment).all(|(_, other)| is_alone(other)) {
+                    self.repair.handle_shard_found(segment, shard, &holder);
+                    self.events.push_back(Event::Returned { segment, shard, holder });
+                } else {
+                    self.auditor.forget(place);
+                    self.events.push_back(Event::Superfluous { segment, shard, holder });
+                }
+            }
+            Verdict::Lost | Verdict::Wrong(_) => {
+                self.away.end(place);
+                self.auditor.forget(place);
+            }
+            Verdict::Silent => {}
         }
     }
 
     fn drain(&mut self) {
         while let Some(finding) = self.auditor.poll_finding() {
             let Finding { segment, shard, holder, verdict, transcript, gone } = finding;
-            if matches!(verdict, Verdict::Lost | Verdict::Wrong(_)) {
+            if self.away.is_returning((segment, shard), &holder) {
+                self.returned((segment, shard), &holder, verdict);
+            } else if matches!(verdict, Verdict::Lost | Verdict::Wrong(_)) {
                 self.lose(segment, shard, &holder);
+            }
+            if let Some(transcript) = transcript.as_ref().filter(|_| matches!(verdict, Verdict::Wrong(_))) {
+                self.convict(transcript);
             }
             let audited = Event::Audited { segment, shard, holder: holder.clone(), verdict, transcript };
             self.events.push_back(audited);
             self.dismiss_if_due(&holder);
             if gone && self.holders.contains_key(&holder) {
-                self.lose_all(&holder);
+                let places = self.lose_all(&holder);
+                self.away.expect(&holder, places);
                 self.events.push_back(Event::Gone { holder });
             }
         }

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::{
     erasure::MAX_SEGMENT_BYTES,
-    holders::{FailedAudit, Lease, MAX_EVIDENCE_BYTES},
+    holders::{FailedAudit, Lease},
     proof::MAX_ANSWER_BYTES,
 };
 use crate::{
@@ -25,6 +25,10 @@ pub const HOLDERS_TOPIC: &str = "/blackhole/storage/holders/1";
 pub const MAX_HAND_OUT_BYTES: u64 = 4 << 20;
 /// The same in bao's encoding, which adds 64 bytes to 16 KiB, and the way up to the root twice.
 pub const MAX_PAYLOAD_BYTES: u64 = MAX_HAND_OUT_BYTES + (64 << 10);
+/// Adverts or accounts in one answer: of the shortest there are, more than this do not fit in a frame.
+pub const MAX_LISTED: usize = 256;
+/// What is listed in one answer, with room in the frame for what is around it.
+pub const MAX_LIST_BYTES: usize = MAX_FRAME_BYTES - 2048;
 /// Who is busy for longer says so again.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -70,8 +74,23 @@ pub enum Ask {
         /// Time left.
         within: Duration,
     },
-    /// An account of an audit of another holder, whose signature holds.
-    Evidence(Box<FailedAudit>),
+    /// An account of an audit, whose signature holds.
+    Evidence {
+        /// What it says.
+        account: Box<FailedAudit>,
+        /// As it was signed, for whoever passes it on.
+        signed: Vec<u8>,
+    },
+    /// Which other holders are known, of those whose key comes after this.
+    ListHolders {
+        /// Where to go on; nothing for the first.
+        after: Option<[u8; 32]>,
+    },
+    /// What is kept against holders, of accounts whose hash comes after this.
+    ListEvidence {
+        /// Where to go on; nothing for the first.
+        after: Option<[u8; 32]>,
+    },
 }
 
 /// What a holder says.
@@ -99,6 +118,20 @@ pub enum Said {
     Done,
     /// Its signed proof, as it came: [`super::proof::check_answer`] says whether it is one.
     Proof(Vec<u8>),
+    /// Adverts as they were signed, at most [`MAX_LISTED`]: [`super::holders::HolderAdvert::open`] says whether each is one.
+    Holders {
+        /// By their holders' keys.
+        adverts: Vec<Vec<u8>>,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// Accounts as they were signed, at most [`MAX_LISTED`]: [`FailedAudit::open`] says whether each is one.
+    Evidence {
+        /// By their hashes.
+        accounts: Vec<Vec<u8>>,
+        /// Whether there are more.
+        more: bool,
+    },
     /// No.
     Refused {
         /// Why.
@@ -114,15 +147,7 @@ pub enum Said {
 pub struct MessageError(pub &'static str);
 
 impl ShardRequest {
-    /// The message's bytes, at most [`MAX_FRAME_BYTES`]. `evidence` is a signed account as [`FailedAudit::sign`] made
-    /// it; it takes the place of [`Ask::Evidence`], which holds what was read.
-    pub fn encode_evidence(request: RequestId, evidence: &[u8]) -> Result<Vec<u8>, MessageError> {
-        let signed = read_signed_evidence(evidence)?;
-        let ask = Some(wire::shard_request::Ask::Evidence(signed));
-        Ok(wire::ShardRequest { request: request.0, ask }.encode_to_vec())
-    }
-
-    /// The message's bytes; nothing for [`Ask::Evidence`], which [`ShardRequest::encode_evidence`] makes.
+    /// The message's bytes, at most [`MAX_FRAME_BYTES`]; nothing for evidence that was never signed.
     pub fn encode(&self) -> Option<Vec<u8>> {
         use wire::shard_request::Ask as Wire;
         let ask = match &self.ask {
@@ -142,7 +167,11 @@ impl ShardRequest {
                 beacon: beacon.to_vec(),
                 within_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
             }),
-            Ask::Evidence(_) => return None,
+            Ask::Evidence { signed, .. } => {
+                Wire::Evidence(wire::SignedFailedAudit::decode(signed.as_slice()).ok()?)
+            }
+            Ask::ListHolders { after } => Wire::ListHolders(wire::ListHolders { after: cursor(*after) }),
+            Ask::ListEvidence { after } => Wire::ListEvidence(wire::ListEvidence { after: cursor(*after) }),
         };
         Some(wire::ShardRequest { request: self.request.0, ask: Some(ask) }.encode_to_vec())
     }
@@ -184,9 +213,13 @@ impl ShardRequest {
                 within: Duration::from_millis(challenge.within_ms.into()),
             },
             Wire::Evidence(signed) => {
-                let audit = FailedAudit::open(&signed.encode_to_vec());
-                Ask::Evidence(Box::new(audit.map_err(|_| MessageError("evidence that does not hold"))?))
+                let signed = signed.encode_to_vec();
+                let account = FailedAudit::open(&signed);
+                let account = account.map_err(|_| MessageError("evidence that does not hold"))?;
+                Ask::Evidence { account: Box::new(account), signed }
             }
+            Wire::ListHolders(list) => Ask::ListHolders { after: read_cursor(&list.after)? },
+            Wire::ListEvidence(list) => Ask::ListEvidence { after: read_cursor(&list.after)? },
         };
         Ok(Self { request: RequestId(message.request), ask })
     }
@@ -206,6 +239,17 @@ impl ShardAnswer {
             }
             Said::Done => Wire::Done(wire::Done {}),
             Said::Proof(proof) => Wire::Proof(proof.clone()),
+            // What is unreadable becomes an empty one, as of leases.
+            Said::Holders { adverts, more } => {
+                let read = |bytes: &Vec<u8>| wire::SignedHolderAdvert::decode(bytes.as_slice());
+                let adverts = adverts.iter().map(|bytes| read(bytes).unwrap_or_default()).collect();
+                Wire::Holders(wire::HolderList { adverts, more: *more })
+            }
+            Said::Evidence { accounts, more } => {
+                let read = |bytes: &Vec<u8>| wire::SignedFailedAudit::decode(bytes.as_slice());
+                let accounts = accounts.iter().map(|bytes| read(bytes).unwrap_or_default()).collect();
+                Wire::Evidence(wire::EvidenceList { accounts, more: *more })
+            }
             Said::Refused { refusal, retry_after } => Wire::Refused(wire::ShardRefusal {
                 refusal: refusal.code(),
                 retry_after_ms: u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX),
@@ -242,6 +286,15 @@ impl ShardAnswer {
             Wire::Done(_) => Said::Done,
             Wire::Proof(proof) if proof.len() <= MAX_ANSWER_BYTES => Said::Proof(proof),
             Wire::Proof(_) => return Err(MessageError("a proof that is too long")),
+            Wire::Holders(list) if list.adverts.len() <= MAX_LISTED => Said::Holders {
+                adverts: list.adverts.iter().map(prost::Message::encode_to_vec).collect(),
+                more: list.more,
+            },
+            Wire::Evidence(list) if list.accounts.len() <= MAX_LISTED => Said::Evidence {
+                accounts: list.accounts.iter().map(prost::Message::encode_to_vec).collect(),
+                more: list.more,
+            },
+            Wire::Holders(_) | Wire::Evidence(_) => return Err(MessageError("a list that is too long")),
             Wire::Refused(refused) => Said::Refused {
                 refusal: Refusal::from_code(refused.refusal),
                 retry_after: Duration::from_millis(refused.retry_after_ms).min(RETRY_AFTER_MAX),
@@ -251,15 +304,34 @@ impl ShardAnswer {
     }
 }
 
-fn root(bytes: &[u8]) -> Result<BlobRoot, MessageError> {
-    BlobRoot::try_from(bytes).map_err(|_| MessageError("a name that has not 32 bytes"))
+/// As many of `items` as fit in an answer, in their order, and whether some did not.
+pub fn page<'a>(items: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
+    let (mut page, mut left) = (Vec::new(), MAX_LIST_BYTES);
+    for item in items {
+        // A tag and a length around each.
+        let takes = item.len() + 8;
+        if page.len() == MAX_LISTED || takes > left {
+            return (page, true);
+        }
+        left -= takes;
+        page.push(item.to_vec());
+    }
+    (page, false)
 }
 
-fn read_signed_evidence(bytes: &[u8]) -> Result<wire::SignedFailedAudit, MessageError> {
-    if bytes.len() > MAX_EVIDENCE_BYTES {
-        return Err(MessageError("too long"));
+fn cursor(after: Option<[u8; 32]>) -> Vec<u8> {
+    after.map(Vec::from).unwrap_or_default()
+}
+
+fn read_cursor(bytes: &[u8]) -> Result<Option<[u8; 32]>, MessageError> {
+    if bytes.is_empty() {
+        return Ok(None);
     }
-    wire::SignedFailedAudit::decode(bytes).map_err(|_| MessageError("not protobuf"))
+    bytes.try_into().map(Some).map_err(|_| MessageError("a place in a list that has not 32 bytes"))
+}
+
+fn root(bytes: &[u8]) -> Result<BlobRoot, MessageError> {
+    BlobRoot::try_from(bytes).map_err(|_| MessageError("a name that has not 32 bytes"))
 }
 
 #[cfg(test)]
@@ -269,7 +341,10 @@ mod tests {
     use super::*;
     use crate::{
         identity::Keypair,
-        storage::proof::{Challenge, Transcript, Verdict},
+        storage::{
+            holders::MAX_EVIDENCE_BYTES,
+            proof::{Challenge, Transcript, Verdict},
+        },
     };
 
     fn check_request(ask: Ask) {
@@ -303,6 +378,14 @@ mod tests {
         check_answer(Said::Payload { shard_bytes: 5, payload_bytes: 9 });
         check_answer(Said::Done);
         check_answer(Said::Proof(vec![1, 2, 3]));
+        for after in [None, Some([7; 32])] {
+            check_request(Ask::ListHolders { after });
+            check_request(Ask::ListEvidence { after });
+        }
+        for more in [false, true] {
+            check_answer(Said::Holders { adverts: Vec::new(), more });
+            check_answer(Said::Evidence { accounts: vec![Vec::new()], more });
+        }
         check_answer(Said::Refused { refusal: Refusal::Busy, retry_after: Duration::from_secs(5) });
     }
 
@@ -324,9 +407,24 @@ mod tests {
         };
         let auditor = Keypair::from_secret([2; 32]);
         let audit = FailedAudit { auditor: auditor.public(), transcript, observed: UnixSeconds(5) };
-        let bytes = ShardRequest::encode_evidence(RequestId(7), &audit.sign(&auditor)).unwrap();
-        let ask = Ask::Evidence(Box::new(audit));
-        assert_eq!(ShardRequest::read(&bytes), Ok(ShardRequest { request: RequestId(7), ask }));
+        let signed = audit.sign(&auditor);
+        check_request(Ask::Evidence { account: Box::new(audit), signed });
+    }
+
+    #[test]
+    fn a_page_fits_in_a_frame_and_says_whether_there_is_more() {
+        let check = |count: usize, bytes: usize, expect: usize| {
+            let items = vec![vec![0; bytes]; count];
+            let (listed, more) = page(items.iter().map(Vec::as_slice));
+            assert_eq!((listed.len(), more), (expect, expect < count), "{count} of {bytes}");
+        };
+        check(0, 9, 0);
+        check(256, 9, 256);
+        check(257, 9, 256);
+        check(100, 2048, 30);
+        check(3, MAX_EVIDENCE_BYTES, 1);
+        let accounts = page(core::iter::repeat_n(&[0; MAX_EVIDENCE_BYTES][..], 9)).0;
+        assert!(!accounts.is_empty() && accounts.concat().len() < MAX_FRAME_BYTES);
     }
 
     #[test]

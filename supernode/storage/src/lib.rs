@@ -9,6 +9,7 @@
 //! An operation is acknowledged once it survives the death of the process and of the machine: the blobs are
 //! synced, then the metadata is committed, then the client hears of it.
 
+mod commits;
 mod config;
 pub mod meta;
 mod meters;

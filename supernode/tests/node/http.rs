@@ -43,7 +43,8 @@ pub(crate) fn put(address: SocketAddr, path: &str, headers: &[(&str, &str)], bod
     read_answer("PUT", &answer)
 }
 
-fn head(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+/// A request's head.
+pub(crate) fn head(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -51,7 +52,8 @@ fn head(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)])
     request + "\r\n"
 }
 
-fn read_answer(method: &str, bytes: &[u8]) -> Answer {
+/// Reads what came until the connection ended.
+pub(crate) fn read_answer(method: &str, bytes: &[u8]) -> Answer {
     let end = bytes.windows(4).position(|at| at == b"\r\n\r\n").expect("an answer has a head");
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");

@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod config;
+mod crashes;
 mod hostile;
 mod http;
 mod mirror;
 mod origin;
 mod origins;
+mod outlive;
 mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod rots;
 mod s3;
 mod strangers;
 mod tls;

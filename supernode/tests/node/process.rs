@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -83,8 +83,13 @@ impl World {
 
     /// Starts a node with `sections`, the text of its `[cdn]` and other sections.
     pub(crate) fn node(&self, data_dir: &str, sections: &str) -> Node {
+        Node::start(self.command(data_dir, sections))
+    }
+
+    /// What starts it.
+    pub(crate) fn command(&self, data_dir: &str, sections: &str) -> Command {
         let config = self.config(data_dir, sections);
-        Node::start(blackhole(&["node", "run", "--config", config.to_str().unwrap()]))
+        blackhole(&["node", "run", "--config", config.to_str().unwrap()])
     }
 
     /// Writes the configuration of a node; `sections` may go on with the one of the edge.
@@ -114,11 +119,34 @@ pub(crate) struct Node {
     pub(crate) addresses: Vec<String>,
 }
 
+/// A node that was started and may not be ready.
+pub(crate) struct Starting(Child);
+
+impl Starting {
+    /// What it logs, where the command asked for it.
+    pub(crate) fn log(&mut self) -> ChildStderr {
+        self.0.stderr.take().unwrap()
+    }
+
+    /// Waits until it is.
+    pub(crate) fn ready(self) -> Node {
+        Node::of(self.0)
+    }
+}
+
 impl Node {
     /// Starts it, and waits until it is ready.
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::begin(command, Stdio::inherit()).ready()
+    }
+
+    /// Starts it.
+    pub(crate) fn begin(mut command: Command, log: Stdio) -> Starting {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        Starting(command.spawn().unwrap())
+    }
+
+    fn of(mut child: Child) -> Self {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: serde_json::Value = serde_json::from_str(&line).expect("a node says when it is ready");
@@ -165,6 +193,11 @@ impl Node {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn kill(mut self) {

@@ -6,8 +6,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
-    time::Instant,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -18,33 +18,87 @@ use crate::{
 /// Enough for 4 of 12, and for four holders to be replaced.
 const HOLDERS: usize = 18;
 
-struct Network {
-    owner: Option<Node>,
-    holders: Vec<Option<Node>>,
-    audit_seconds: u64,
+/// How a network is.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) holders: usize,
+    pub(crate) profile: &'static str,
+    /// How often holders say that they are there.
+    pub(crate) advert_seconds: u64,
+    pub(crate) audit_seconds: u64,
+    pub(crate) gone_seconds: u64,
+}
+
+impl Plan {
+    pub(crate) const SMALL: Self = Self {
+        holders: HOLDERS,
+        profile: "4/12",
+        advert_seconds: 11,
+        audit_seconds: 100_000,
+        gone_seconds: 1,
+    };
+}
+
+pub(crate) struct Network {
+    pub(crate) owner: Option<Node>,
+    pub(crate) holders: Vec<Option<Node>>,
+    /// Where each listens, also after a restart.
+    ports: Vec<u16>,
+    plan: Plan,
     /// Last, so that nobody runs any more when it is deleted.
-    world: World,
+    pub(crate) world: World,
 }
 
 impl Network {
     /// Starts all, and waits until the owner knows all.
     fn start(audit_seconds: u64) -> Self {
-        let world = World::new();
-        let mut network = Self { world, owner: None, holders: Vec::new(), audit_seconds };
-        for number in 0..HOLDERS {
-            let bootstrap = network.bootstrap();
-            let sections = format!(
-                "[network]\nlisten = [\"/ip4/127.0.{}.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
-                 [storage.hold]\nquota_mib = 64\nregion = {}\nautonomous_system = {}\nadvert_seconds = 11\n",
-                number + 1,
-                number % 9,
-                number % 11,
-            );
-            let node = network.world.node(&format!("holder{number}"), &sections);
-            network.holders.push(Some(node));
-        }
+        Self::planned(Plan { audit_seconds, ..Plan::SMALL })
+    }
+
+    /// The same.
+    pub(crate) fn planned(plan: Plan) -> Self {
+        let mut network = Self::of_holders(plan);
         network.start_owner();
+        network.wait_for_all();
         network
+    }
+
+    /// The holders alone.
+    pub(crate) fn of_holders(plan: Plan) -> Self {
+        let (holders, ports) = ((0..plan.holders).map(|_| None).collect(), vec![0; plan.holders]);
+        let mut network = Self { world: World::new(), owner: None, holders, ports, plan };
+        network.start_holder(0);
+        network.start_holders(&(1..plan.holders).collect::<Vec<_>>());
+        network
+    }
+
+    /// Starts these at the same time.
+    pub(crate) fn start_holders(&mut self, numbers: &[usize]) {
+        let commands = numbers.iter().map(|number| (*number, self.holder(*number)));
+        let starting: Vec<_> =
+            commands.map(|(number, command)| (number, Node::begin(command, Stdio::inherit()))).collect();
+        for (number, node) in starting {
+            let node = node.ready();
+            let port = node.addresses[0].split('/').nth(4).unwrap();
+            self.ports[number] = port.parse().unwrap();
+            self.holders[number] = Some(node);
+        }
+    }
+
+    pub(crate) fn start_holder(&mut self, number: usize) {
+        self.start_holders(&[number]);
+    }
+
+    fn holder(&self, number: usize) -> Command {
+        let (bootstrap, every, port) = (self.bootstrap(), self.plan.advert_seconds, self.ports[number]);
+        let sections = format!(
+            "[network]\nlisten = [\"/ip4/127.0.{}.1/tcp/{port}\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
+             [storage.hold]\nquota_mib = 64\nregion = {}\nautonomous_system = {}\nadvert_seconds = {every}\n",
+            number + 1,
+            number % 9,
+            number % 11,
+        );
+        self.world.command(&format!("holder{number}"), &sections)
     }
 
     /// Where the first holder that runs listens.
@@ -57,46 +111,78 @@ impl Network {
             .collect()
     }
 
-    fn start_owner(&mut self) {
-        let (bootstrap, audit) = (self.bootstrap(), self.audit_seconds);
+    pub(crate) fn kill_holder(&mut self, number: usize) {
+        self.holders[number].take().unwrap().kill();
+    }
+
+    /// What starts the owner.
+    pub(crate) fn owner(&self) -> Command {
+        let Plan { profile, audit_seconds, gone_seconds, .. } = self.plan;
+        let bootstrap = self.bootstrap();
         let sections = format!(
             "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
-             [storage]\nlisten = \"127.0.0.1:0\"\nprofile = \"4/12\"\n\
-             [storage.own]\nvetting_audits = 0\naudit_seconds = {audit}\ngone_seconds = 1\n"
+             [storage]\nlisten = \"127.0.0.1:0\"\nprofile = \"{profile}\"\n\
+             [storage.own]\nvetting_audits = 0\naudit_seconds = {audit_seconds}\ngone_seconds = {gone_seconds}\n"
         );
-        self.owner = Some(self.world.node("owner", &sections));
+        self.world.command("owner", &sections)
+    }
+
+    fn start_owner(&mut self) {
+        self.owner = Some(Node::start(self.owner()));
+    }
+
+    /// Until the owner counts every holder that runs.
+    pub(crate) fn wait_for_all(&self) {
         let running = self.holders.iter().flatten().count();
         self.wait_for("holders that count", |status| {
             (status["counted"].as_u64() >= Some(running as u64)).then_some(())
         });
     }
 
-    fn storage(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn storage(&self, arguments: &[&str]) -> Output {
         let data_dir = self.world.text("owner");
         let all = [&["storage"], arguments, &["--data-dir", &data_dir]].concat();
         blackhole(&all).output().unwrap()
     }
 
-    fn status(&self) -> serde_json::Value {
+    pub(crate) fn status(&self) -> serde_json::Value {
         let output = self.storage(&["status", "--json"]);
         assert!(output.status.success(), "{}", text(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn wait_for<T>(&self, what: &str, mut look: impl FnMut(&serde_json::Value) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE * 3;
+    pub(crate) fn wait_for<T>(&self, what: &str, look: impl FnMut(&serde_json::Value) -> Option<T>) -> T {
+        self.wait(PATIENCE * 3, what, look)
+    }
+
+    /// For what takes many audits, or a holder's look for what nobody leases.
+    pub(crate) fn wait_long_for<T>(
+        &self,
+        what: &str,
+        look: impl FnMut(&serde_json::Value) -> Option<T>,
+    ) -> T {
+        self.wait(PATIENCE * 12, what, look)
+    }
+
+    fn wait<T>(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut look: impl FnMut(&serde_json::Value) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + patience;
         loop {
             let status = self.status();
             if let Some(found) = look(&status) {
                 return found;
             }
             assert!(Instant::now() < deadline, "waited in vain for {what}: {status}");
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 
     /// A client of the owner's S3 door, with a key of its own.
-    fn s3(&self) -> Client {
+    pub(crate) fn s3(&self) -> Client {
         let config = self.world.text("owner.toml");
         let output = blackhole(&["storage", "key", "create", "--config", &config]).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
@@ -106,13 +192,13 @@ impl Network {
         Client { door, id: said("access_key_id"), secret: said("secret_access_key") }
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         self.world.file("source", bytes);
         let output = self.storage(&["put", &self.world.text("source"), name]);
         assert!(output.status.success(), "{}", text(&output));
     }
 
-    fn get(&self, name: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn get(&self, name: &str) -> Result<Vec<u8>, String> {
         let output = self.storage(&["get", name, &self.world.text("read")]);
         if output.status.success() {
             Ok(fs::read(self.world.path("read")).unwrap())
@@ -122,14 +208,18 @@ impl Network {
     }
 
     /// Numbers of those that hold a shard of the first segment, by shard.
-    fn all_holders(&self) -> Vec<usize> {
-        let status = self.status();
-        let holders = status["segments"][0]["holders"].as_array().unwrap();
+    pub(crate) fn all_holders(&self) -> Vec<usize> {
+        self.holders_of(&self.status(), 0)
+    }
+
+    /// Numbers of those that run and hold a shard of a segment, by shard.
+    pub(crate) fn holders_of(&self, status: &serde_json::Value, segment: usize) -> Vec<usize> {
+        let holders = status["segments"][segment]["holders"].as_array().unwrap();
         let number = |place: &serde_json::Value| {
             let did = place[1].as_str();
-            self.holders.iter().position(|node| node.as_ref().map(|node| node.did.as_str()) == did).unwrap()
+            self.holders.iter().position(|node| node.as_ref().map(|node| node.did.as_str()) == did)
         };
-        holders.iter().map(number).collect()
+        holders.iter().filter_map(number).collect()
     }
 
     /// Flips a bit in each KiB of what a holder keeps.
@@ -147,18 +237,18 @@ impl Network {
     }
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// Bytes that no two pieces of are alike.
-fn object(size: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn object(size: usize, seed: u64) -> Vec<u8> {
     let mut rng = shared::base::SeededRng::from_number(seed);
     (0..size.div_ceil(8)).flat_map(|_| rng.next_u64().to_le_bytes()).take(size).collect()
 }
 
-fn alive(status: &serde_json::Value) -> usize {
+pub(crate) fn alive(status: &serde_json::Value) -> usize {
     usize::try_from(status["segments"][0]["alive"].as_u64().unwrap()).unwrap()
 }
 
@@ -177,12 +267,12 @@ fn an_object_outlives_its_holders_and_is_rebuilt() {
 
     let holders = network.all_holders();
     for holder in &holders[..3] {
-        network.holders[*holder].take().unwrap().kill();
+        network.kill_holder(*holder);
     }
     assert!(network.get("holiday/film.mp4").unwrap() == large, "any 4 of those that are left");
     // With eight left it is time to repair.
     for holder in &holders[3..holders.len().saturating_sub(8).max(3)] {
-        network.holders[*holder].take().unwrap().kill();
+        network.kill_holder(*holder);
     }
     network.wait_for("the segment to be whole", |status| {
         let holders = status["segments"][0]["holders"].as_array().unwrap();
@@ -209,6 +299,23 @@ fn rot_is_found_by_an_audit() {
         (found && alive(status) == holders.len() - 1).then_some(())
     });
     assert!(network.get("a").unwrap() == bytes);
+
+    // Anybody can check what is kept of it, without a node.
+    let listed = network.storage(&["evidence"]);
+    assert!(listed.status.success(), "{}", text(&listed));
+    // Beside it there may be silences of a busy machine, of which there is our word alone.
+    let listed = text(&listed);
+    let admitted: Vec<&str> = listed.lines().filter(|line| line.contains("\"admits\":true")).collect();
+    network.world.file("evidence", admitted.join("\n").as_bytes());
+    let first: serde_json::Value = serde_json::from_str(admitted[0]).unwrap();
+    let (file, root) = (network.world.text("evidence"), first["root"].as_str().unwrap().to_owned());
+    let check =
+        |more: &[&str]| blackhole(&[&["storage", "check-evidence", &file], more].concat()).output().unwrap();
+    let checked = check(&["--root", &root]);
+    assert!(checked.status.success() && text(&checked).contains(&did), "{}", text(&checked));
+    assert!(text(&checked).contains("admits"), "{}", text(&checked));
+    let other = check(&["--root", &"00".repeat(32)]);
+    assert!(!other.status.success() && text(&other).contains("another shard"), "{}", text(&other));
 }
 
 #[test]
@@ -229,6 +336,32 @@ fn rot_is_found_by_a_reader_who_reads_on() {
 }
 
 #[test]
+fn who_joins_hears_at_once_which_holders_there_are() {
+    // None of them says again within this test what it offers.
+    let plan = Plan { holders: 8, advert_seconds: 600, ..Plan::SMALL };
+    let mut network = Network::of_holders(plan);
+    network.start_owner();
+    network.wait_for_all();
+}
+
+#[test]
+fn who_was_away_counts_again_and_nothing_is_rebuilt() {
+    let mut network = Network::start(1);
+    let bytes = object(1_000_000, 6);
+    network.put("a", &bytes);
+    let (holders, before) = (network.all_holders(), alive(&network.status()));
+    let away = holders[0];
+    network.kill_holder(away);
+    network.wait_for("it to be given up", |status| (alive(status) == before - 1).then_some(()));
+    // It has moved meanwhile.
+    network.ports[away] = 0;
+    network.start_holder(away);
+    network.wait_for("it to count again", |status| (alive(status) == before).then_some(()));
+    assert_eq!(network.all_holders(), holders, "each has what it had");
+    assert!(network.get("a").unwrap() == bytes);
+}
+
+#[test]
 fn an_owner_killed_in_an_upload_loses_nothing_it_acknowledged() {
     let mut network = Network::start(100_000);
     let kept = object(1_000_000, 5);
@@ -241,9 +374,9 @@ fn an_owner_killed_in_an_upload_loses_nothing_it_acknowledged() {
         let name = format!("round{round}");
         let arguments = ["storage", "put", "--data-dir", &data_dir, &source, &name];
         let mut command = blackhole(&arguments);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let putting = command.spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(millis));
+        std::thread::sleep(Duration::from_millis(millis));
         network.owner.take().unwrap().kill();
         let said = putting.wait_with_output().unwrap();
         network.start_owner();
@@ -279,12 +412,13 @@ fn an_object_of_the_s3_door_lies_with_strangers() {
     network.wait_for("the way station to be empty", |_| (here(&network) == 0).then_some(()));
 
     for holder in &network.all_holders()[..3] {
-        network.holders[*holder].take().unwrap().kill();
+        network.kill_holder(*holder);
     }
     assert!(client.ask("GET", "/bucket/holiday/film.mp4", &[]).body == large, "any 4 of those that are left");
 
     network.owner.take().unwrap().kill();
     network.start_owner();
+    network.wait_for_all();
     let client = network.s3();
     let answer = client.ask("GET", "/bucket/holiday/film.mp4", &[]);
     assert!(answer.body == large, "after a restart: {} {}", answer.status, answer.body.len());

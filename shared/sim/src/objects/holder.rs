@@ -24,6 +24,8 @@ pub(super) enum Nature {
     Slow,
     /// Honest, until it vanishes.
     Mortal,
+    /// Honest, and away for a day.
+    Absent,
     /// Promises, keeps nothing, and says so when asked.
     Forgets,
     /// Promises, keeps half, and fills the rest with zeros.
@@ -112,6 +114,11 @@ impl Holder {
         }
         let (bytes, owner) = (shard.len() as u64, owner.clone());
         Lease { root, bytes, owner, holder: self.key.public(), issued: now, until }.sign(&self.key)
+    }
+
+    /// Its lease ended.
+    pub(super) fn drop_shard(&mut self, root: BlobRoot) {
+        self.shards.remove(&root);
     }
 
     pub(super) fn hand_out(&self, root: BlobRoot) -> Handed {

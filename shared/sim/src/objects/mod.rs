@@ -36,6 +36,8 @@ pub struct Plan {
     pub slow: u8,
     /// so many die,
     pub mortal: u8,
+    /// so many are away for a day, one after the other, and come back with what they had,
+    pub absent: u8,
     /// and so many lie, in three ways by turns.
     pub liars: u8,
     /// One question in so many gets lost.
@@ -52,6 +54,7 @@ impl Plan {
         holders: 40,
         slow: 4,
         mortal: 8,
+        absent: 6,
         liars: 6,
         questions_to_a_loss: 20,
         days: 7,
@@ -71,6 +74,8 @@ pub struct Outcome {
     pub audits: u32,
     /// Shards that were rebuilt.
     pub rebuilt: u32,
+    /// Shards that counted again when their holder came back.
+    pub returned: u32,
     /// Liars that held a shard.
     pub liars: u32,
     /// Of them those that were named.
@@ -108,6 +113,14 @@ pub fn run(plan: Plan, seed: u64) -> Outcome {
         let lives = Duration::from_secs(rng.below((DAY * plan.days).as_secs() * 3 / 4));
         agenda.note(Instant::default() + lives, What::Dies(index));
     }
+    let absent = holders.iter().enumerate().filter(|(_, holder)| holder.nature == Nature::Absent);
+    for (turn, (index, _)) in (0..).zip(absent) {
+        // After the uploads, and early enough to be back when all is read.
+        let span = (DAY * (plan.days - 2)).saturating_sub(Duration::from_secs(3600));
+        let leaves = Instant::default() + DAY + span * turn / u32::from(plan.absent);
+        agenda.note(leaves, What::Dies(index));
+        agenda.note(leaves + DAY, What::Returns(index));
+    }
     for object in 0..plan.objects {
         let when = Instant::default() + Duration::from_secs(60 + rng.below(DAY.as_secs()));
         agenda.note(when, What::Put(object));
@@ -126,11 +139,13 @@ pub fn run(plan: Plan, seed: u64) -> Outcome {
 
 fn nature(plan: Plan, number: u8) -> Nature {
     let (slow, mortal) = (plan.slow, plan.slow + plan.mortal);
+    let absent = mortal + plan.absent;
     match number {
         _ if number < slow => Nature::Slow,
         _ if number < mortal => Nature::Mortal,
-        _ if number < mortal + plan.liars => {
-            [Nature::Forgets, Nature::Fakes, Nature::Cheats][usize::from((number - mortal) % 3)]
+        _ if number < absent => Nature::Absent,
+        _ if number < absent + plan.liars => {
+            [Nature::Forgets, Nature::Fakes, Nature::Cheats][usize::from((number - absent) % 3)]
         }
         _ => Nature::Honest,
     }

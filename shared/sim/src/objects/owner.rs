@@ -38,6 +38,7 @@ const LEASE_SECONDS: u64 = 30 * 86_400;
 pub(super) enum What {
     Adverts,
     Dies(usize),
+    Returns(usize),
     Put(u32),
     Get(u32),
     Store { object: u32, id: EffectId, shard: u16, holder: PublicKey },
@@ -141,7 +142,7 @@ impl Owner {
             What::Adverts => {
                 for holder in &self.holders {
                     if holder.alive {
-                        self.custody.handle_advert(&holder.advert(unix(now)));
+                        self.custody.handle_advert(now, &holder.advert(unix(now)));
                     } else {
                         self.custody.handle_advert_expired(&holder.key.public());
                     }
@@ -151,6 +152,10 @@ impl Owner {
             What::Dies(number) => {
                 self.holders[number].alive = false;
                 self.weigh();
+            }
+            What::Returns(number) => {
+                self.holders[number].alive = true;
+                self.custody.handle_advert(now, &self.holders[number].advert(unix(now)));
             }
             What::Put(object) => self.put(object),
             What::Get(object) => self.get(object),
@@ -425,6 +430,20 @@ impl Owner {
                 if self.holders[self.numbers[&holder]].alive {
                     self.outcome.violations.push(format!("{holder} is there and was given up"));
                 }
+            }
+            custody::Event::Returned { segment, shard, holder } => {
+                self.outcome.returned += 1;
+                let object = &self.objects[&self.segments[&segment]];
+                let root = object.record.root(shard).expect("of the segment");
+                if !self.holders[self.numbers[&holder]].has(root) {
+                    self.outcome.violations.push(format!("{holder} counts again without its shard"));
+                }
+            }
+            custody::Event::Superfluous { segment, shard, holder } => {
+                let object = &self.objects[&self.segments[&segment]];
+                let root = object.record.root(shard).expect("of the segment");
+                self.holders[self.numbers[&holder]].drop_shard(root);
+                self.weigh();
             }
             custody::Event::Repair(repair::Event::Lost { segment }) => {
                 self.outcome.violations.push(format!("{segment:?} was lost"));

@@ -19,6 +19,9 @@ const MAX_STANDINGS: usize = 16_384;
 /// The widest code on all segments there may be.
 const MAX_TARGETS: usize = MAX_WATCHED_SEGMENTS * 128;
 
+/// Who was away proves within so much time what it still has, so that nothing is rebuilt in vain.
+const RETURN_WITHIN: Duration = Duration::from_secs(60);
+
 /// How a network is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rhythm {
@@ -56,7 +59,8 @@ pub(super) struct Finding {
     pub(super) gone: bool,
 }
 
-type Place = (SegmentId, u16);
+/// A shard of a segment.
+pub(super) type Place = (SegmentId, u16);
 
 struct Target {
     root: BlobRoot,
@@ -115,6 +119,18 @@ impl Auditor {
 
     /// Asks about this shard from now on.
     pub(super) fn watch(&mut self, now: Instant, place: Place, root: BlobRoot, holder: PublicKey) {
+        self.add(now, place, root, holder, self.rhythm.audit_every * 2);
+    }
+
+    /// Asks about a shard whose holder was away, soon for the first time. Its silence is over.
+    pub(super) fn welcome(&mut self, now: Instant, place: Place, root: BlobRoot, holder: PublicKey) {
+        if let Some(record) = self.records.get_mut(&holder) {
+            record.silent_since = None;
+        }
+        self.add(now, place, root, holder, RETURN_WITHIN.min(self.rhythm.audit_every * 2));
+    }
+
+    fn add(&mut self, now: Instant, place: Place, root: BlobRoot, holder: PublicKey, within: Duration) {
         self.forget(place);
         if self.targets.len() >= MAX_TARGETS {
             return;
@@ -126,7 +142,7 @@ impl Auditor {
         }
         self.records.entry(holder.clone()).or_default().shards += 1;
         self.targets.insert(place, Target { root, holder, next: None });
-        self.plan(now, place);
+        self.plan(now, place, within);
     }
 
     pub(super) fn forget(&mut self, place: Place) {
@@ -208,13 +224,13 @@ impl Auditor {
         let (segment, shard) = place;
         let transcript = audit.transcript();
         self.findings.push_back(Finding { segment, shard, holder, verdict, transcript, gone });
-        self.plan(now, place);
+        self.plan(now, place, self.rhythm.audit_every * 2);
     }
 
     /// Uniformly within the span, so that an answer to one question says nothing about the next.
-    fn plan(&mut self, now: Instant, place: Place) {
-        let micros = u64::try_from(self.rhythm.audit_every.as_micros()).unwrap_or(u64::MAX);
-        let next = now + Duration::from_micros(self.rng.below(micros.saturating_mul(2)));
+    fn plan(&mut self, now: Instant, place: Place, within: Duration) {
+        let micros = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        let next = now + Duration::from_micros(self.rng.below(micros));
         if let Some(target) = self.targets.get_mut(&place) {
             target.next = Some(next);
             self.due.insert((next, place));

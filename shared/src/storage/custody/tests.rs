@@ -62,7 +62,7 @@ fn at(seconds: u64) -> Instant {
 /// Holder i of `holders` has shard i of the one segment.
 fn custody(holders: u8) -> (Custody, SegmentId) {
     let mut custody = Custody::new(POLICY, [7; 32]);
-    (0..holders).for_each(|n| custody.handle_advert(&advert(n)));
+    (0..holders).for_each(|n| custody.handle_advert(at(0), &advert(n)));
     let shards: Vec<_> = (0..12).map(|n: u8| (n.into(), key(n).public())).collect();
     let segment = custody.watch(at(0), record(), 8, &shards).unwrap();
     (custody, segment)
@@ -185,7 +185,7 @@ fn a_dismissed_holder_does_not_come_back_and_is_told_why() {
     let (holder, why) = dismissed.unwrap();
     assert_eq!(holder, key(5).public());
     assert!(why.contains("4 were answered with something else") && why.ends_with("dismissed."), "{why}");
-    custody.handle_advert(&advert(5));
+    custody.handle_advert(at(0), &advert(5));
     assert!(!custody.holders().any(|holder| holder.node == key(5).public()));
 }
 
@@ -201,10 +201,10 @@ fn a_question_that_got_lost_is_asked_again_about_the_same_leaves() {
 #[test]
 fn who_was_not_vetted_by_us_gets_nothing_that_counts_whatever_it_claims() {
     let mut custody = Custody::new(Policy { vetting_audits: 3, ..POLICY }, [7; 32]);
-    custody.handle_advert(&HolderAdvert { claimed_audits: 1_000_000, ..advert(1) });
+    custody.handle_advert(at(0), &HolderAdvert { claimed_audits: 1_000_000, ..advert(1) });
     assert!(!custody.holders().any(Holder::counts));
     (0..3).for_each(|_| custody.auditor.judge(&key(1).public(), Verdict::Passed));
-    custody.handle_advert(&advert(1));
+    custody.handle_advert(at(0), &advert(1));
     assert!(custody.holders().all(Holder::counts));
     custody.handle_advert_expired(&key(1).public());
     assert!(custody.holders().all(|holder| holder.free_bytes == 0), "and nothing new without an advert");
@@ -216,4 +216,88 @@ fn a_segment_is_watched_once_and_forgotten_whole() {
     assert_eq!(custody.watch(at(1), record(), 8, &[]), Err(WatchError::Watched));
     custody.forget(segment);
     assert_eq!((custody.alive(segment), custody.poll_deadline()), (None, None));
+}
+
+/// Holders 0 to 3 say nothing for a night and more, and are given up.
+fn after_a_night() -> (Custody, SegmentId) {
+    let (mut custody, segment) = custody(20);
+    let events = play(&mut custody, 30 * HOUR, |n, challenge| (n > 3).then(|| honest(n, challenge)));
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Gone { .. })).count(), 4, "{events:?}");
+    assert_eq!(custody.alive(segment), Some(8));
+    (custody, segment)
+}
+
+#[test]
+fn who_comes_back_counts_again_once_it_proved_its_shards_and_nothing_is_rebuilt() {
+    let (mut custody, segment) = after_a_night();
+    (0..4).for_each(|n| custody.handle_advert(at(30 * HOUR), &advert(n)));
+    assert_eq!(custody.alive(segment), Some(8), "an advert proves nothing");
+    let events = play(&mut custody, 30 * HOUR + 60, |n, challenge| Some(honest(n, challenge)));
+    let returned = |event: &&Event| matches!(event, Event::Returned { .. });
+    assert_eq!(events.iter().filter(returned).count(), 4, "{events:?}");
+    assert_eq!(custody.alive(segment), Some(12));
+    assert!(custody.poll_rebuild(at(30 * HOUR + 60)).is_none());
+    // And they are watched as before.
+    play(&mut custody, 70 * HOUR, |n, challenge| (n > 3).then(|| honest(n, challenge)));
+    assert_eq!(custody.alive(segment), Some(8));
+}
+
+#[test]
+fn who_comes_back_without_its_shard_counts_nothing() {
+    let (mut custody, segment) = after_a_night();
+    custody.handle_advert(at(30 * HOUR), &advert(0));
+    let lost = |n: u8, challenge: &Challenge| {
+        Some(answer(challenge, &HashTree::of(&shard(0)).unwrap(), &[].into(), &key(n)))
+    };
+    let events = play(&mut custody, 30 * HOUR + 60, |n, challenge| {
+        if n == 0 { lost(n, challenge) } else { Some(honest(n, challenge)) }
+    });
+    assert!(!events.iter().any(|event| matches!(event, Event::Returned { .. })));
+    assert_eq!(custody.alive(segment), Some(8));
+}
+
+#[test]
+fn what_was_rebuilt_meanwhile_is_taken_back_from_who_returns() {
+    let (mut custody, segment) = after_a_night();
+    // One is back and about to prove its shard when the rebuild ends.
+    let (rebuild, _) = custody.poll_rebuild(at(30 * HOUR)).unwrap();
+    custody.handle_advert(at(30 * HOUR), &advert(0));
+    let (id, targets) = (rebuild.id, rebuild.targets.clone());
+    custody.handle_rebuilt(at(30 * HOUR), id, &targets);
+    custody.handle_advert(at(30 * HOUR), &advert(1));
+    let superfluous = core::iter::from_fn(|| custody.poll_event()).filter_map(|event| match event {
+        Event::Superfluous { shard, holder, .. } => Some((shard, holder)),
+        _ => None,
+    });
+    assert_eq!(superfluous.collect::<Vec<_>>(), [(0, key(0).public()), (1, key(1).public())]);
+    assert_eq!(custody.alive(segment), Some(12));
+    custody.forget(segment);
+    assert_eq!(custody.poll_deadline(), None);
+}
+
+#[test]
+fn what_a_holder_signed_convicts_it_whoever_tells_and_once() {
+    let account = |n: u8, beacon: u8, auditor: u8| {
+        let other = vec![200; 40_000];
+        let root = HashTree::of(&shard(0)).unwrap().root();
+        let challenge = Challenge { root, beacon: [beacon; 32], holder: key(n).public() };
+        let groups = (0..).zip(other.chunks(16384)).collect();
+        let said = answer(&challenge, &HashTree::of(&other).unwrap(), &groups, &key(n));
+        let verdict = Verdict::Wrong(Fault::Proof);
+        let transcript = Transcript { challenge, verdict, answer: Some(said) };
+        FailedAudit { auditor: key(auditor).public(), transcript, observed: UnixSeconds(5) }
+    };
+    let (mut custody, segment) = custody(12);
+    assert!(custody.handle_evidence(&account(5, 1, 30)));
+    assert!(!custody.handle_evidence(&account(5, 1, 31)), "the same answer, told by another");
+    assert!(!custody.handle_evidence(&account(77, 1, 30)), "of somebody whom we do not know");
+    let mut word = account(6, 1, 30);
+    word.transcript.answer = None;
+    assert!(!custody.handle_evidence(&word), "a word is no proof");
+    assert_eq!(custody.alive(segment), Some(12));
+    assert!(custody.handle_evidence(&account(5, 2, 30)) && custody.handle_evidence(&account(5, 3, 30)));
+    assert_eq!(custody.alive(segment), Some(11), "three dismiss");
+    let dismissed = core::iter::from_fn(|| custody.poll_event())
+        .any(|event| matches!(event, Event::Dismissed { holder, .. } if holder == key(5).public()));
+    assert!(dismissed);
 }

@@ -125,6 +125,26 @@ fn the_newest_statement_of_a_holder_wins_until_it_expires() {
     assert_eq!(late, HolderVerdict::Refused(HolderRefusal::NotCurrent));
 }
 
+#[test]
+fn adverts_are_passed_on_as_they_were_signed_in_the_order_of_keys() {
+    let mut directory = Directory::default();
+    let mut signed: Vec<_> =
+        (1..6).map(|n| (key(n).public().to_bytes(), advert(&key(n), &key(n)).sign(&key(n)))).collect();
+    for (_, advert) in &signed {
+        directory.handle_advert(NOW, advert);
+    }
+    signed.sort();
+    let listed = |after: Option<[u8; 32]>| -> Vec<Vec<u8>> {
+        directory.signed(NOW, after).map(<[u8]>::to_vec).collect()
+    };
+    for skipped in 0..=signed.len() {
+        let after = skipped.checked_sub(1).map(|last| signed[last].0);
+        let expect: Vec<_> = signed[skipped..].iter().map(|(_, advert)| advert.clone()).collect();
+        assert_eq!(listed(after), expect);
+    }
+    assert_eq!(directory.signed(NOW.plus(600), None).count(), 0, "and not past their time");
+}
+
 fn lease() -> Lease {
     Lease {
         root: BlobRoot([3; 32]),

@@ -190,7 +190,7 @@ pub struct ShardRequest {
     /// Repeated in the answer.
     #[prost(uint64, tag = "1")]
     pub request: u64,
-    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub ask: ::core::option::Option<shard_request::Ask>,
 }
 /// Nested message and enum types in `ShardRequest`.
@@ -208,7 +208,26 @@ pub mod shard_request {
         /// Evidence against a third: kept by who checks it, answered by what was thought of it.
         #[prost(message, tag = "6")]
         Evidence(super::SignedFailedAudit),
+        #[prost(message, tag = "7")]
+        ListHolders(super::ListHolders),
+        #[prost(message, tag = "8")]
+        ListEvidence(super::ListEvidence),
     }
+}
+/// Which other holders are known: what they said of themselves. Who joins asks this instead of waiting for their next
+/// adverts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListHolders {
+    /// Only holders whose key comes after these 32 bytes, in the order of keys; from the first where empty.
+    #[prost(bytes = "vec", tag = "1")]
+    pub after: ::prost::alloc::vec::Vec<u8>,
+}
+/// What is kept against holders that their own signature convicts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEvidence {
+    /// Only accounts whose BLAKE3 hash comes after these 32 bytes, in the order of hashes; from the first where empty.
+    #[prost(bytes = "vec", tag = "1")]
+    pub after: ::prost::alloc::vec::Vec<u8>,
 }
 /// Keep a shard until the lease ends, or longer if it is held for the asker already. The payload follows at once: the
 /// shard's bytes. A holder that has them answers without waiting for the rest.
@@ -252,16 +271,16 @@ pub struct ChallengeShard {
     #[prost(uint32, tag = "3")]
     pub within_ms: u32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShardAnswer {
     #[prost(uint64, tag = "1")]
     pub request: u64,
-    #[prost(oneof = "shard_answer::Said", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "shard_answer::Said", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub said: ::core::option::Option<shard_answer::Said>,
 }
 /// Nested message and enum types in `ShardAnswer`.
 pub mod shard_answer {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Said {
         /// Of StoreShard: the shard is on disk, and stays there until then.
         #[prost(message, tag = "2")]
@@ -277,7 +296,31 @@ pub mod shard_answer {
         Proof(::prost::alloc::vec::Vec<u8>),
         #[prost(message, tag = "6")]
         Refused(super::ShardRefusal),
+        /// Of ListHolders.
+        #[prost(message, tag = "7")]
+        Holders(super::HolderList),
+        /// Of ListEvidence.
+        #[prost(message, tag = "8")]
+        Evidence(super::EvidenceList),
     }
+}
+/// As many as a frame has room for, in order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HolderList {
+    #[prost(message, repeated, tag = "1")]
+    pub adverts: ::prost::alloc::vec::Vec<SignedHolderAdvert>,
+    /// Whether there are more behind the last.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// As many as a frame has room for, in order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EvidenceList {
+    #[prost(message, repeated, tag = "1")]
+    pub accounts: ::prost::alloc::vec::Vec<SignedFailedAudit>,
+    /// Whether there are more behind the last.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 /// What follows: the bao encoding (tree in pre-order, hashes of 32 bytes, no length in front) of the groups of 16,384
 /// bytes that the range touches.

@@ -76,6 +76,8 @@ fn commit(database: &Database, batch: &mut Vec<Change>) {
     let failed = write.commit().err().map(|error| error.to_string());
     if let Some(error) = &failed {
         tracing::error!(error, "the metadata could not be committed");
+    } else {
+        crate::commits::committed("metadata");
     }
     for tell in tells {
         tell(failed.as_deref());

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use futures::StreamExt as _;
 use rand::TryRngCore as _;
 use shared::{
     base::{SegmentId, UnixSeconds},
@@ -29,7 +30,7 @@ use crate::{
         Condition, Found, Meta, MetaError, NewSegment, NewVersion, ObjectRow, PartRow, Retention, UploadRow,
         VersionId,
     },
-    store::ByteStream,
+    store::{ByteStream, StoreError},
 };
 
 /// Objects of one node.
@@ -198,6 +199,22 @@ impl Objects {
             reading: Arc::clone(&opened.reading),
         };
         reader::read(source, range)
+    }
+
+    /// The same, once its first bytes are there: what cannot be read at all is known before anything is said of it.
+    ///
+    /// # Errors
+    /// [`WriteError::Store`], [`WriteError::System`].
+    pub async fn read_begun(&self, opened: &Opened, range: Range<u64>) -> Result<ByteStream, WriteError> {
+        let mut bytes = self.read(opened, range);
+        match bytes.next().await {
+            None => Ok(bytes),
+            Some(Ok(first)) => Ok(futures::stream::iter([Ok(first)]).chain(bytes).boxed()),
+            Some(Err(error)) => Err(match error.downcast::<StoreError>() {
+                Ok(error) => WriteError::Store(error),
+                Err(error) => WriteError::System(error.to_string()),
+            }),
+        }
     }
 
     /// Makes an object of the same bytes elsewhere; none of them moves.

@@ -194,7 +194,7 @@ impl Door {
             ..Default::default()
         };
         let (head, opened, selection) = self.look(head).await?;
-        let body = self.sent(&opened, &selection);
+        let body = self.sent(&opened, &selection).await?;
         let partial = head.content_range.is_some();
         let mut response = S3Response::new(GetObjectOutput {
             accept_ranges: head.accept_ranges,
@@ -244,11 +244,11 @@ impl Door {
         Ok(response)
     }
 
-    /// A selection's bytes, counted as they leave.
-    pub(super) fn sent(&self, opened: &Opened, selection: &Selection) -> StreamingBlob {
+    /// A selection's bytes, counted as they leave. The first of them are there: what cannot be read is refused in time.
+    pub(super) async fn sent(&self, opened: &Opened, selection: &Selection) -> S3Result<StreamingBlob> {
         let left = selection.range.end - selection.range.start;
-        let bytes = self.meters.sending(self.objects.read(opened, selection.range.clone()));
-        StreamingBlob::new(Plain { bytes: Mutex::new(bytes), left })
+        let bytes = self.objects.read_begun(opened, selection.range.clone()).await.map_err(error::write)?;
+        Ok(StreamingBlob::new(Plain { bytes: Mutex::new(self.meters.sending(bytes)), left }))
     }
 
     /// An object's head, and what part of it is asked for.

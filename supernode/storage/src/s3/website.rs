@@ -177,7 +177,7 @@ impl Door {
         if let Some(location) = head.website_redirect_location {
             return moved(StatusCode::MOVED_PERMANENTLY, &location);
         }
-        let mut response = Response::new(Body::from(self.sent(&opened, &selection)));
+        let mut response = Response::new(Body::from(self.sent(&opened, &selection).await?));
         if head.content_range.is_some() {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }

@@ -14,19 +14,21 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::own::{Listed, Own, Status};
+use super::own::{Evidence, Listed, Own, Status};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "storage.sock";
 /// A command with a name of 1,024 bytes, each escaped.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// Read ahead of a slow caller.
+const PIPE_BYTES: usize = 1 << 20;
 /// A caller that says nothing does not hold a place.
 const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -50,6 +52,8 @@ pub enum Command {
     List,
     /// Where everything is.
     Status,
+    /// What is kept against holders.
+    Evidence,
 }
 
 /// What is said.
@@ -68,6 +72,8 @@ pub enum Answer {
     Objects(Vec<Listed>),
     /// Where everything is.
     Status(Box<Status>),
+    /// What is kept against holders.
+    Evidence(Vec<Evidence>),
     /// It was not done.
     Failed(String),
 }
@@ -122,6 +128,7 @@ async fn serve(own: &Arc<Own>, stream: UnixStream) -> anyhow::Result<()> {
         Command::Put { name, bytes } => put(own, &name, bytes, reader, &mut writer).await,
         Command::Get { name } => return get(own, &name, writer).await,
         Command::List => own.list().await.map(Answer::Objects),
+        Command::Evidence => own.evidence().await.map(Answer::Evidence),
         Command::Status => own.status().await.map(|status| Answer::Status(Box::new(status))),
     };
     let answer = done.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
@@ -155,7 +162,11 @@ async fn put(
             stored = &mut putting => return stored,
             Ok(()) = confirmed.changed() => {
                 let total = *confirmed.borrow_and_update();
-                say(writer, &Answer::Confirmed(total)).await?;
+                if let Err(error) = say(writer, &Answer::Confirmed(total)).await {
+                    tracing::debug!(%error, "who stores an object went away");
+                    // What began goes to its end: stored, or given up.
+                    return putting.await;
+                }
             }
         }
     }
@@ -172,12 +183,31 @@ async fn get(own: &Arc<Own>, name: &str, mut writer: OwnedWriteHalf) -> anyhow::
         Err(error) => return say(&mut writer, &Answer::Failed(format!("{error:#}"))).await,
     };
     let bytes = record.public.plain_bytes();
-    say(&mut writer, &Answer::Bytes(bytes)).await?;
-    let mut sink = BufWriter::new(writer);
-    let read = own.get(&path, &record, 0..bytes, &mut sink, Arc::new(|_| {})).await;
-    if let Err(error) = read {
+    let (mut sink, mut source) = tokio::io::duplex(PIPE_BYTES);
+    let reading = async {
+        let read = own.get(&path, &record, 0..bytes, &mut sink, Arc::new(|_| {})).await;
+        drop(sink);
+        read
+    };
+    let sending = async {
+        let mut first = [0; 1];
+        // Nothing is promised before something is there.
+        let some = source.read(&mut first).await? > 0;
+        if some {
+            say(&mut writer, &Answer::Bytes(bytes)).await?;
+            writer.write_all(&first).await?;
+            tokio::io::copy(&mut source, &mut writer).await?;
+        }
+        anyhow::Ok(some)
+    };
+    match tokio::join!(reading, sending) {
+        // The caller went away.
+        (_, Err(error)) => return Err(error),
+        (Ok(()), Ok(false)) => say(&mut writer, &Answer::Bytes(bytes)).await?,
+        (Err(error), Ok(false)) => say(&mut writer, &Answer::Failed(format!("{error:#}"))).await?,
         // The caller sees that less came than was announced.
-        tracing::warn!(%error, "an object cannot be read");
+        (Err(error), Ok(true)) => tracing::warn!(%error, "an object cannot be read on"),
+        (Ok(()), Ok(true)) => {}
     }
-    Ok(sink.flush().await?)
+    Ok(writer.flush().await?)
 }

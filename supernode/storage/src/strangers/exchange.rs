@@ -83,6 +83,26 @@ async fn ask_once(
     let stream = timeout(CONNECT_WITHIN * 2, connect(network, holder))
         .await
         .map_err(|_| ExchangeError::Unreachable)??;
+    converse(stream, request, payload).await
+}
+
+/// Asks whoever is linked already for what comes in the answer itself. Who does not speak the protocol is unreachable.
+pub(super) async fn ask_neighbour(
+    network: &Network,
+    peer: &PublicKey,
+    request: &[u8],
+) -> Result<Said, ExchangeError> {
+    let link = network.links.best(&peer.to_peer_id()).ok_or(ExchangeError::Unreachable)?;
+    let opening = timeout(CONNECT_WITHIN, network.links.open(link, StreamProtocol::new(PROTOCOL)));
+    let stream = opening.await.ok().and_then(Result::ok).ok_or(ExchangeError::Unreachable)?;
+    Ok(converse(stream, request, None).await?.0)
+}
+
+async fn converse(
+    stream: Stream,
+    request: &[u8],
+    payload: Option<Bytes>,
+) -> Result<(Said, ReadHalf<Stream>), ExchangeError> {
     let (mut reader, mut writer) = stream.split();
     let writing = async {
         let mut frame = Vec::with_capacity(request.len() + 3);

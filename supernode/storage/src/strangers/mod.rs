@@ -13,7 +13,9 @@
 
 pub mod door;
 mod exchange;
+mod heard;
 pub mod hold;
+mod join;
 pub mod own;
 mod segments;
 
@@ -34,6 +36,8 @@ use shared::{
 };
 
 pub use exchange::Incoming;
+pub use heard::Heard;
+pub use join::{ask_around, hear};
 pub use segments::SpreadSegments;
 
 /// Connects to a peer at one of its addresses; says whether that worked.
@@ -42,6 +46,9 @@ pub type Dial = Box<dyn Fn(PublicKey, Vec<Vec<u8>>) -> BoxFuture<'static, bool> 
 pub type OwnAddresses = Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync>;
 /// Tells everybody who listens for holders; says whether anybody heard.
 pub type Publish = Box<dyn Fn(Vec<u8>) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// Connects to some who say in the DHT that they hold shards.
+pub type Find = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The network, as both halves use it.
 pub struct Network {
@@ -53,6 +60,8 @@ pub struct Network {
     pub addresses: OwnAddresses,
     /// Tells what we offer.
     pub publish: Publish,
+    /// Finds holders where no neighbour knows of any.
+    pub find: Find,
     /// Who was dialled in the network that it claims.
     pub reached: Reached,
 }

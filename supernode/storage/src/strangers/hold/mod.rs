@@ -22,7 +22,7 @@ use shared::{
     base::{BlobRoot, UnixSeconds, blob::HashTree},
     identity::{Keypair, PublicKey},
     storage::{
-        holders::{HolderAdvert, Lease, MAX_LEASE_SECONDS, vouch},
+        holders::{FailedAudit, HolderAdvert, Lease, MAX_LEASE_SECONDS, vouch},
         messages::{Ask, Said, ShardAnswer, ShardRequest},
         placement::HolderKind,
         proof::{self, Challenge},
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::leases::Leases;
 use super::{
-    HoldConfig, Incoming, Network,
+    Heard, HoldConfig, Incoming, Network,
     exchange::{self, ExchangeError, STALLED_AFTER},
 };
 use crate::store::{Blobs, ByteStream, DiskBlobs, StoreError};
@@ -47,10 +47,15 @@ const SERVED_OF_A_PEER: usize = 16;
 const BUSY_FOR: Duration = Duration::from_millis(500);
 /// How often ended leases are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Shards read and hashed then: at most 64 MiB each, and seldom more than four.
+const SCRUBBED_AT_ONCE: usize = 16;
 /// An advert is believed for so long; two renewals may be lost.
 const ADVERT_LASTS_SECONDS: u64 = 1200;
 /// How soon an advert that nobody heard is said again.
 const ADVERT_AGAIN: Duration = Duration::from_secs(1);
+/// The second comes soon: the first may have come too soon behind what a process before this one said, perhaps from
+/// another address.
+const ADVERT_SECOND: Duration = Duration::from_secs(11);
 /// A clock may be off by this much without a lease being too long.
 const CLOCK_SKEW_SECONDS: u64 = 300;
 
@@ -60,6 +65,7 @@ pub struct Hold {
     key: Keypair,
     operator: Keypair,
     blobs: DiskBlobs,
+    heard: Arc<Heard>,
     leases: Mutex<Leases>,
     serving: Mutex<BTreeMap<PublicKey, usize>>,
 }
@@ -69,7 +75,12 @@ impl Hold {
     ///
     /// # Errors
     /// Where the store or the operator's key cannot be read.
-    pub async fn open(config: HoldConfig, directory: &Path, key: Keypair) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(
+        config: HoldConfig,
+        directory: &Path,
+        key: Keypair,
+        heard: Arc<Heard>,
+    ) -> anyhow::Result<Arc<Self>> {
         let operator = match &config.operator_key {
             Some(path) => runtime::load_key(path).context("storage.hold.operator_key")?,
             None => key.clone(),
@@ -78,7 +89,7 @@ impl Hold {
         let directory = directory.to_owned();
         let blobs = tokio::task::spawn_blocking(move || DiskBlobs::open(&directory, quota_bytes)).await??;
         let leases = Mutex::new(Leases::load(&blobs).await?);
-        Ok(Arc::new(Self { config, key, operator, blobs, leases, serving: Mutex::default() }))
+        Ok(Arc::new(Self { config, key, operator, blobs, heard, leases, serving: Mutex::default() }))
     }
 
     /// Serves `incoming` and says that it is there, until `shutdown`.
@@ -178,12 +189,32 @@ impl Hold {
                 let challenge = Challenge { root, beacon, holder: self.key.public() };
                 (self.prove(&challenge).await.unwrap_or_else(refused), nothing)
             }
-            // Who convicts a third convinces whoever looks; this node keeps no books about strangers.
-            Ask::Evidence(audit) => {
-                tracing::debug!(holder = %audit.transcript.challenge.holder, "heard of a failed audit");
-                (if audit.convicts() { Said::Done } else { refused(Refusal::Unspecified) }, nothing)
+            Ask::Evidence { account, signed } => {
+                (self.hear(peer, &account, &signed).unwrap_or_else(refused), nothing)
             }
+            Ask::ListHolders { after } => (self.heard.list_holders(after), nothing),
+            Ask::ListEvidence { after } => (self.heard.list_evidence(after), nothing),
         }
+    }
+
+    /// Somebody says that an audit failed: of us, and an operator wants to know, or of a third.
+    fn hear(&self, peer: &PublicKey, account: &FailedAudit, signed: &[u8]) -> Result<Said, Refusal> {
+        let challenge = &account.transcript.challenge;
+        if challenge.holder == self.key.public() {
+            // Of a shard that nobody has leased it says nothing.
+            if account.auditor == *peer && self.leases().get(challenge.root, peer).is_some() {
+                let (verdict, root) = (account.transcript.verdict, challenge.root);
+                tracing::warn!(owner = %peer, %root, ?verdict, "an owner says that this node failed an audit");
+                tracing::info!(
+                    target: "blackhole::events::storage", event = "accused", owner = %peer, verdict = ?verdict
+                );
+            }
+            return Ok(Said::Done);
+        }
+        if self.heard.hear_account(account, signed) {
+            tracing::info!(holder = %challenge.holder, "evidence against a holder, by its own signature");
+        }
+        if account.convicts() { Ok(Said::Done) } else { Err(Refusal::Unspecified) }
     }
 
     /// Takes a shard, or has it already, and promises to keep it.
@@ -269,7 +300,14 @@ impl Hold {
     }
 
     async fn sweep(&self, shutdown: &CancellationToken) {
+        let mut scrubbed = None;
         while shutdown.run_until_cancelled(tokio::time::sleep(SWEEP_EVERY)).await.is_some() {
+            // What has rotted is owned up to from then on, whichever leaves are asked for.
+            match self.blobs.scrub(scrubbed, SCRUBBED_AT_ONCE).await {
+                Ok(report) => scrubbed = report.next,
+                Err(error) => tracing::warn!(%error, "shards could not be scrubbed"),
+            }
+            self.heard.expire();
             let ended = self.leases().expire(unix_now());
             for (root, lease) in ended {
                 if let Err(error) = self.blobs.release(root, &lease).await {
@@ -286,14 +324,23 @@ impl Hold {
 
     async fn advertise(&self, network: &Network, shutdown: &CancellationToken) {
         let every = Duration::from_secs(self.config.advert_seconds.clamp(1, ADVERT_LASTS_SECONDS / 2));
-        let mut sequence = unix_now().0;
+        let (mut sequence, mut is_first) = (unix_now().0, true);
         loop {
             sequence = sequence.saturating_add(1);
             let heard = match self.advert(network, sequence) {
-                Some(advert) => (network.publish)(advert).await,
+                Some(advert) => {
+                    // Who asks which holders there are hears of this one too.
+                    self.heard.hear_advert(&advert);
+                    (network.publish)(advert).await
+                }
                 None => false,
             };
-            let pause = if heard { every } else { ADVERT_AGAIN };
+            let pause = match (heard, is_first) {
+                (false, _) => ADVERT_AGAIN,
+                (true, true) => every.min(ADVERT_SECOND),
+                (true, false) => every,
+            };
+            is_first &= !heard;
             if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }

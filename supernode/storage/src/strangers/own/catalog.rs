@@ -14,7 +14,7 @@ use shared::{
     storage::{
         holders::{HolderAdvert, Lease},
         proof::Standing,
-        record::SegmentRecord,
+        record::{Body, ObjectDraft, ObjectRecord, SegmentRecord},
     },
 };
 
@@ -37,6 +37,8 @@ const EVIDENCE: TableDefinition<u64, &[u8]> = TableDefinition::new("evidence");
 
 /// The one layout of rows there is so far.
 const VERSION: u32 = 1;
+/// Holders remembered of a segment that may have a shard of it without a lease: two rebuilds of the widest code.
+const ASKED_MAX: usize = 256;
 /// Accounts of failed audits kept, the newest: 32 MiB at most.
 const EVIDENCE_MAX: u64 = 1000;
 
@@ -48,6 +50,9 @@ struct SegmentRow {
     record: String,
     /// Shard and signed lease.
     leases: Vec<(u16, String)>,
+    /// Shard and key of a holder that may have it without a lease that was noted.
+    #[serde(default)]
+    asked: Vec<(u16, String)>,
 }
 
 /// A segment's record, and the lease of each shard that is held.
@@ -56,13 +61,17 @@ pub(super) struct Stored {
     pub(super) record: SegmentRecord,
     /// By shard: the promise, and as it was signed.
     pub(super) leases: Vec<(u16, Lease, Vec<u8>)>,
+    /// Who was asked to keep a shard and may have it, though no lease of it was noted: what a process that was killed
+    /// leaves with them is let go together with the segment.
+    pub(super) asked: Vec<(u16, PublicKey)>,
 }
 
 impl Stored {
     fn encode(&self) -> anyhow::Result<Vec<u8>> {
         let (_, record) = self.record.encode();
         let leases = self.leases.iter().map(|(shard, _, signed)| (*shard, hex::encode(signed))).collect();
-        Ok(serde_json::to_vec(&SegmentRow { version: VERSION, record: hex::encode(record), leases })?)
+        let asked = self.asked.iter().map(|(shard, node)| (*shard, hex::encode(node.to_bytes()))).collect();
+        Ok(serde_json::to_vec(&SegmentRow { version: VERSION, record: hex::encode(record), leases, asked })?)
     }
 
     fn read(id: [u8; 32], row: &[u8]) -> anyhow::Result<Self> {
@@ -73,7 +82,12 @@ impl Stored {
             let signed = hex::decode(signed)?;
             Ok((shard, Lease::open(&signed)?, signed))
         });
-        Ok(Self { record, leases: leases.collect::<anyhow::Result<_>>()? })
+        let asked = row.asked.into_iter().map(|(shard, node)| {
+            let node = <[u8; 32]>::try_from(hex::decode(node)?).ok().context("a key of 32 bytes")?;
+            Ok((shard, PublicKey::from_bytes(&node)?))
+        });
+        let asked = asked.collect::<anyhow::Result<_>>()?;
+        Ok(Self { record, leases: leases.collect::<anyhow::Result<_>>()?, asked })
     }
 }
 
@@ -85,7 +99,8 @@ pub(super) struct Catalog(Arc<Database>);
 #[derive(Default)]
 pub(super) struct Before {
     pub(super) segments: Vec<Stored>,
-    pub(super) holders: Vec<HolderAdvert>,
+    /// The last advert of each, and as it was signed.
+    pub(super) holders: Vec<(HolderAdvert, Vec<u8>)>,
     pub(super) standings: Vec<(PublicKey, Standing)>,
 }
 
@@ -113,7 +128,8 @@ impl Catalog {
             before.segments.push(Stored::read(id.value(), row.value()).context("a segment's row")?);
         }
         for row in read.open_table(HOLDERS)?.iter()? {
-            before.holders.push(HolderAdvert::open(row?.1.value())?);
+            let (_, signed) = row?;
+            before.holders.push((HolderAdvert::open(signed.value())?, signed.value().to_vec()));
         }
         for row in read.open_table(STANDINGS)?.iter()? {
             let (holder, counts) = row?;
@@ -156,12 +172,8 @@ impl Catalog {
         table.iter()?.map(|row| Ok(SegmentId(row?.0.value()))).collect()
     }
 
-    /// A segment is about to be sent: what leases come of it is cleared up after a crash.
-    pub(super) fn intend(&self, record: &SegmentRecord) -> anyhow::Result<()> {
-        self.put_intent(&Stored { record: record.clone(), leases: Vec::new() })
-    }
-
-    /// A segment on its way, with the leases it has so far.
+    /// A segment is about to be sent, or on its way, with who was asked and the leases it has so far: all that is cleared
+    /// up after a crash.
     pub(super) fn put_intent(&self, stored: &Stored) -> anyhow::Result<()> {
         let write = self.0.begin_write()?;
         write.open_table(INTENTS)?.insert(stored.record.encode().0.0, stored.encode()?.as_slice())?;
@@ -257,30 +269,80 @@ impl Catalog {
         Ok(write.commit()?)
     }
 
-    /// An object is whole: from now on it is there, with all its segments, also after a crash. Returns the record
-    /// that it replaces.
+    /// An object is whole: from now on it is there, with all its segments, also after a crash, and what it replaces is
+    /// given up. Returns the segments that were.
     pub(super) fn commit(
         &self,
         path: &[u8],
         record: &[u8],
         segments: &[Stored],
-    ) -> anyhow::Result<Option<Vec<u8>>> {
+    ) -> anyhow::Result<Vec<SegmentId>> {
         let write = self.0.begin_write()?;
         let before = write.open_table(OBJECTS)?.insert(path, record)?.map(|before| before.value().to_vec());
-        for stored in segments {
-            let id = stored.record.encode().0.0;
-            write.open_table(SEGMENTS)?.insert(id, stored.encode()?.as_slice())?;
-            write.open_table(INTENTS)?.remove(id)?;
+        let replaced = before.map(|before| segments_of(&before)).transpose()?.unwrap_or_default();
+        {
+            let (mut kept, mut given_up) = (write.open_table(SEGMENTS)?, write.open_table(GIVEN_UP)?);
+            let mut intents = write.open_table(INTENTS)?;
+            for id in &replaced {
+                if let Some(row) = kept.remove(id.0)? {
+                    given_up.insert(id.0, row.value())?;
+                }
+            }
+            for stored in segments {
+                let id = stored.record.encode().0.0;
+                kept.insert(id, stored.encode()?.as_slice())?;
+                intents.remove(id)?;
+            }
         }
         write.commit()?;
-        Ok(before)
+        Ok(replaced)
     }
 
-    /// A segment's shards moved, or their leases were renewed.
-    pub(super) fn put_segment(&self, stored: &Stored) -> anyhow::Result<()> {
+    /// Changes what is known of a segment that is not given up; returns it as it is now.
+    fn change(&self, id: SegmentId, change: impl FnOnce(&mut Stored)) -> anyhow::Result<Option<Stored>> {
         let write = self.0.begin_write()?;
-        write.open_table(SEGMENTS)?.insert(stored.record.encode().0.0, stored.encode()?.as_slice())?;
-        Ok(write.commit()?)
+        let mut found = None;
+        for table in [INTENTS, UNSETTLED, SEGMENTS] {
+            if let Some(row) = write.open_table(table)?.get(id.0)? {
+                found = Some((table, Stored::read(id.0, row.value())?));
+            }
+        }
+        let Some((table, mut stored)) = found else { return Ok(None) };
+        change(&mut stored);
+        write.open_table(table)?.insert(id.0, stored.encode()?.as_slice())?;
+        write.commit()?;
+        Ok(Some(stored))
+    }
+
+    /// These are about to be asked to keep shards.
+    pub(super) fn note_asked(
+        &self,
+        id: SegmentId,
+        asked: &[(u16, PublicKey)],
+    ) -> anyhow::Result<Option<Stored>> {
+        self.change(id, |stored| {
+            let new: Vec<_> = asked.iter().filter(|place| !stored.asked.contains(place)).cloned().collect();
+            stored.asked.extend(new);
+            let beyond = stored.asked.len().saturating_sub(ASKED_MAX);
+            stored.asked.drain(..beyond);
+        })
+    }
+
+    /// Holders signed for shards, or again.
+    pub(super) fn note_leases(
+        &self,
+        id: SegmentId,
+        new: &[(u16, Lease, Vec<u8>)],
+    ) -> anyhow::Result<Option<Stored>> {
+        self.change(id, |stored| {
+            stored.leases.retain(|(shard, ..)| !new.iter().any(|(other, ..)| other == shard));
+            stored.leases.extend(new.iter().cloned());
+            let Stored { leases, asked, .. } = stored;
+            let leased = |(shard, node): &(u16, PublicKey)| {
+                leases.iter().any(|(other, lease, _)| other == shard && lease.holder == *node)
+            };
+            asked.retain(|place| !leased(place));
+        })
     }
 
     /// A holder's advert, kept as it came.
@@ -321,4 +383,13 @@ impl Catalog {
         let table = read.open_table(EVIDENCE)?;
         table.iter()?.map(|row| Ok(row?.1.value().to_vec())).collect()
     }
+}
+
+/// What an object's record names.
+fn segments_of(record: &[u8]) -> anyhow::Result<Vec<SegmentId>> {
+    let ObjectRecord { public: ObjectDraft { body, .. }, .. } = ObjectRecord::read(record)?;
+    Ok(match body {
+        Body::Parts(parts) => parts.into_iter().flat_map(|part| part.segments).collect(),
+        Body::Inline(_) => Vec::new(),
+    })
 }

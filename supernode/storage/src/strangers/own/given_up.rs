@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use shared::base::SegmentId;
 
 use super::{Own, blocking, catalog::Stored};
+use crate::commits::committed;
 
 /// Segments let go at once: each asks at most as many holders as it has shards.
 const AT_ONCE: usize = 16;
@@ -18,6 +19,7 @@ impl Own {
         self.state().custody.forget(segment);
         let catalog = self.catalog.clone();
         blocking(move || catalog.give_up(segment)).await?;
+        committed("delete");
         self.given_up.notify_one();
         Ok(())
     }
@@ -40,6 +42,7 @@ impl Own {
         let catalog = self.catalog.clone();
         let some = blocking(move || catalog.given_up(AT_ONCE)).await?;
         futures::future::join_all(some.iter().map(|stored| self.let_go(stored))).await;
+        committed("delete.let_go");
         let (catalog, count) = (self.catalog.clone(), some.len());
         if count > 0 {
             let ids: Vec<_> = some.iter().map(|stored| stored.record.encode().0).collect();
@@ -49,8 +52,9 @@ impl Own {
     }
 
     async fn let_go(&self, stored: &Stored) {
-        let held = stored.leases.iter();
-        let held = held.filter_map(|(shard, lease, _)| Some((&lease.holder, stored.record.root(*shard)?)));
-        futures::future::join_all(held.map(|(holder, root)| self.drop_shard(holder, root))).await;
+        let held = stored.leases.iter().map(|(shard, lease, _)| (*shard, &lease.holder));
+        let asked = stored.asked.iter().map(|(shard, holder)| (*shard, holder));
+        let all = held.chain(asked).filter_map(|(shard, holder)| Some((holder, stored.record.root(shard)?)));
+        futures::future::join_all(all.map(|(holder, root)| self.drop_shard(holder, root))).await;
     }
 }

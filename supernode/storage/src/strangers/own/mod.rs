@@ -12,6 +12,7 @@
 //! shards and cannot open them.
 
 mod catalog;
+mod evidence;
 mod get;
 mod given_up;
 mod put;
@@ -34,7 +35,7 @@ use shared::{
     identity::{Keypair, PublicKey},
     storage::{
         custody::{Custody, Policy, Rhythm},
-        holders::{Directory, FailedAudit, HolderAdvert, HolderVerdict},
+        holders::{FailedAudit, HolderAdvert},
         placement::Holder,
         record::{Body, ObjectRecord},
         repair::Terms,
@@ -43,8 +44,10 @@ use shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
+pub use self::evidence::Evidence;
+
 use self::catalog::{Catalog, Stored};
-use super::{Network, OwnConfig};
+use super::{Heard, Network, OwnConfig};
 
 /// Puts and rebuilds at once: each holds a segment and its shards in memory, some 256 MiB.
 const SEGMENTS_AT_ONCE: usize = 2;
@@ -102,6 +105,7 @@ pub struct Own {
     config: OwnConfig,
     key: Keypair,
     network: Arc<Network>,
+    heard: Arc<Heard>,
     catalog: Catalog,
     state: Mutex<State>,
     /// Something is to be done before the next deadline.
@@ -109,12 +113,15 @@ pub struct Own {
     /// Leases are to be ended.
     given_up: Notify,
     segments_at_once: Semaphore,
+    /// Accounts of failed audits that are told at once.
+    telling: Semaphore,
     started: std::time::Instant,
 }
 
 struct State {
     custody: Custody,
-    directory: Directory,
+    /// Accounts of others that were looked at.
+    accounts: u64,
     /// The last advert of each holder, also of those whose time is past.
     contacts: BTreeMap<PublicKey, HolderAdvert>,
 }
@@ -129,16 +136,18 @@ impl Own {
         directory: &Path,
         key: Keypair,
         network: Arc<Network>,
+        heard: Arc<Heard>,
     ) -> anyhow::Result<Arc<Self>> {
         let path = directory.join("owner.redb");
-        let (catalog, before) = tokio::task::spawn_blocking(move || {
+        let (catalog, before, evidence) = tokio::task::spawn_blocking(move || {
             let catalog = Catalog::open(&path)?;
             let before = catalog.load().with_context(|| format!("reading {}", path.display()))?;
             let broken_off = catalog.give_up_intents()?;
             if broken_off > 0 {
                 tracing::info!(segments = broken_off, "uploads that were broken off are let go");
             }
-            anyhow::Ok((catalog, before))
+            let evidence = catalog.evidence()?;
+            anyhow::Ok((catalog, before, evidence))
         })
         .await??;
         let policy = Policy {
@@ -152,30 +161,41 @@ impl Own {
         let mut custody = Custody::new(policy, runtime::random_seed()?);
         let mut contacts = BTreeMap::new();
         before.standings.into_iter().for_each(|(holder, standing)| custody.restore(holder, standing));
-        for advert in before.holders {
-            custody.handle_advert(&advert);
-            if !advert.is_current(unix_now()) {
+        for (advert, signed) in before.holders {
+            custody.handle_advert(Instant::default(), &advert);
+            if heard.hear_advert(&signed).is_none() {
                 custody.handle_advert_expired(&advert.node);
             }
             contacts.insert(advert.node.clone(), advert);
         }
-        for Stored { record, leases } in before.segments {
+        let mut refused = 0_usize;
+        for Stored { record, leases, .. } in before.segments {
             let held: Vec<_> = leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect();
             let line = record.shape().profile().repair_line();
-            custody.watch(Instant::default(), record, line, &held)?;
+            refused += usize::from(custody.watch(Instant::default(), record, line, &held).is_err());
         }
-        let state = Mutex::new(State { custody, directory: Directory::default(), contacts });
-        Ok(Arc::new(Self {
+        if refused > 0 {
+            tracing::error!(
+                segments = refused,
+                "more is stored than can be watched over; these are read only"
+            );
+        }
+        let state = Mutex::new(State { custody, accounts: 0, contacts });
+        let own = Arc::new(Self {
             config,
             key,
             network,
+            heard,
             catalog,
             state,
             changed: Notify::new(),
             given_up: Notify::new(),
             segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
+            telling: Semaphore::new(1),
             started: std::time::Instant::now(),
-        }))
+        });
+        own.recall_evidence(&evidence);
+        Ok(own)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -205,25 +225,20 @@ impl Own {
         self.state().custody.holders().cloned().collect()
     }
 
-    /// A holder's advert came by gossip. Its network is what the holder is dialled at.
-    pub async fn handle_advert(&self, bytes: Vec<u8>) {
-        let node = {
+    /// A holder says something new of itself. Its network is what the holder is dialled at.
+    pub(super) async fn handle_advert(&self, advert: HolderAdvert, signed: Vec<u8>) {
+        let node = advert.node.clone();
+        // One's own shards at oneself are no safer than the disk they came from.
+        if node == self.key.public() {
+            return;
+        }
+        {
             let mut state = self.state();
-            let verdict = state.directory.handle_advert(unix_now(), &bytes);
-            let HolderVerdict::Fresh(node) = verdict else {
-                return tracing::trace!(?verdict, "an advert of a holder changed nothing");
-            };
-            let Some(advert) = state.directory.get(unix_now(), &node).cloned() else { return };
-            // One's own shards at oneself are no safer than the disk they came from.
-            if node == self.key.public() {
-                return;
-            }
-            state.custody.handle_advert(&advert);
+            state.custody.handle_advert(self.now(), &advert);
             state.contacts.insert(node.clone(), advert);
-            node
-        };
+        }
         let catalog = self.catalog.clone();
-        let kept = blocking(move || catalog.put_holder(&node, &bytes)).await;
+        let kept = blocking(move || catalog.put_holder(&node, &signed)).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "a holder's advert could not be kept");
         }
@@ -309,3 +324,6 @@ async fn blocking<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await.context("work on the disk ended in a panic")?
 }
+
+#[cfg(test)]
+mod tests;

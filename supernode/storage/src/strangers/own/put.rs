@@ -12,7 +12,7 @@ use shared::{
         erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape},
         holders::Lease,
         placement::{Holder, Need, place},
-        record::{Body, MAX_INLINE_BYTES, ObjectDraft, ObjectRecord, ObjectSecret, Part, SegmentRecord},
+        record::{Body, MAX_INLINE_BYTES, ObjectDraft, ObjectSecret, Part, SegmentRecord},
         seal::{ObjectKey, ObjectPath, Sealer, Sealing},
         upload::{self, Upload},
     },
@@ -20,6 +20,7 @@ use shared::{
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Moved, Own, blocking, catalog::Stored};
+use crate::commits::committed;
 
 /// Read at once from the source.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -106,7 +107,7 @@ impl Own {
         stored
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         self: &Arc<Self>,
         path: &ObjectPath,
         secret: ObjectSecret,
@@ -122,30 +123,37 @@ impl Own {
         let sequence = u64::try_from(sequence)?;
         let draft = ObjectDraft { sequence, modified: unix_now(), sealing, body };
         let record = draft.sign(&secret, &record_key, &fresh::<24>()?, &self.key)?;
-        let (catalog, rows) = (self.catalog.clone(), segments.to_vec());
-        let before = blocking(move || catalog.commit(&sealed_path, &record, &rows)).await?;
+        // Whoever cannot be watched over is refused before anything refers to it.
+        let mut watched = Vec::new();
         for stored in segments {
-            self.watch_over(stored).context("the object is stored, and cannot be watched over")?;
-        }
-        self.changed.notify_one();
-        if let Some(before) = before {
-            self.release(&before).await;
-        }
-        Ok(())
-    }
-
-    /// Lets go of what a record named that was replaced.
-    async fn release(&self, record: &[u8]) {
-        let Ok(ObjectRecord { public: ObjectDraft { body: Body::Parts(parts), .. }, .. }) =
-            ObjectRecord::read(record)
-        else {
-            return;
-        };
-        for segment in parts.into_iter().flat_map(|part| part.segments) {
-            if let Err(error) = self.give_up(segment).await {
-                tracing::warn!(%error, "a segment that was replaced could not be given up");
+            match self.watch_over(stored) {
+                Ok(segment) => watched.push(segment),
+                Err(error) => {
+                    watched.into_iter().for_each(|segment| self.state().custody.forget(segment));
+                    return Err(error).context("the object's segments cannot be watched over");
+                }
             }
         }
+        // From here on it goes to its end, whether or not anybody waits.
+        let (own, rows) = (Arc::clone(self), segments.to_vec());
+        tokio::spawn(async move {
+            let catalog = own.catalog.clone();
+            let replaced = blocking(move || catalog.commit(&sealed_path, &record, &rows)).await;
+            match replaced {
+                Ok(replaced) => {
+                    committed("put");
+                    replaced.into_iter().for_each(|segment| own.state().custody.forget(segment));
+                    own.given_up.notify_one();
+                    own.changed.notify_one();
+                    Ok(())
+                }
+                Err(error) => {
+                    watched.into_iter().for_each(|segment| own.state().custody.forget(segment));
+                    Err(error)
+                }
+            }
+        })
+        .await?
     }
 
     async fn put_segment(self: &Arc<Self>, sealed: Vec<u8>, moved: &Moved) -> anyhow::Result<Stored> {
@@ -186,21 +194,24 @@ impl Own {
                 placement.passed_over
             );
         }
-        let catalog = self.catalog.clone();
-        let intended = record.clone();
-        blocking(move || catalog.intend(&intended)).await?;
         let lease_until = self.lease_until();
-        let chosen = (0..).zip(placement.chosen.iter().map(|holder| holder.node.clone())).collect();
+        let chosen: Vec<_> = (0..).zip(placement.chosen.iter().map(|holder| holder.node.clone())).collect();
         let spares = placement.spares.iter().map(|holder| holder.node.clone()).collect();
+        let catalog = self.catalog.clone();
+        let intended = Stored { record: record.clone(), leases: Vec::new(), asked: chosen.clone() };
+        blocking(move || catalog.put_intent(&intended)).await?;
+        committed("put.intended");
         let (owner, record_sent) = (self.key.public(), record.clone());
         let plan = upload::Plan { record: record_sent, owner, lease_until, chosen, spares };
         let upload = Upload::new(self.now(), plan);
         let (acknowledged, held) = self.drive_upload(upload, &record, lease_until, &shards, moved).await;
         let leases = held.into_iter().map(|(shard, signed)| Ok((shard, Lease::open(&signed)?, signed)));
-        let stored = Stored { record, leases: leases.collect::<anyhow::Result<_>>()? };
+        let leases: Vec<_> = leases.collect::<anyhow::Result<_>>()?;
         // So that a process that dies before the object is whole has these let go.
-        let (catalog, row) = (self.catalog.clone(), stored.clone());
-        blocking(move || catalog.put_intent(&row)).await?;
+        let catalog = self.catalog.clone();
+        let stored = blocking(move || catalog.note_leases(segment, &leases)).await?;
+        let stored = stored.context("a segment on its way was given up")?;
+        committed("put.signed");
         if !acknowledged {
             let held = stored.leases.len();
             self.give_up(segment).await?;

@@ -3,6 +3,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use shared::{
@@ -14,7 +15,10 @@ use shared::{
 };
 
 use super::{Own, blocking, catalog::Stored};
-use crate::store::{ByteStream, StoreError};
+use crate::{
+    commits::committed,
+    store::{ByteStream, StoreError},
+};
 
 /// What a reader fetches at once, and twice that is what it has in memory: 16 stripes of 4/12.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -40,8 +44,14 @@ impl Own {
             segment.extend_from_slice(&piece);
         }
         let stored = self.spread(segment, profile, &(Arc::new(|_| {}) as super::Moved)).await?;
+        // What cannot be watched over is refused while nothing refers to it.
+        if let Err(error) = self.watch_over(&stored) {
+            self.give_up(stored.record.encode().0).await?;
+            return Err(error).context("the segment cannot be watched over");
+        }
         let (catalog, row) = (self.catalog.clone(), stored.clone());
         blocking(move || catalog.put_unsettled(&row)).await?;
+        committed("put.unsettled");
         Ok(stored.record)
     }
 
@@ -62,10 +72,13 @@ impl Own {
     pub(in crate::strangers) async fn settle(&self, segments: Vec<SegmentId>) -> anyhow::Result<()> {
         let catalog = self.catalog.clone();
         for stored in blocking(move || catalog.settle(&segments)).await? {
-            if let Err(error) = self.watch_over(&stored) {
+            // One of an earlier process is not watched over yet.
+            let is_watched = self.state().custody.alive(stored.record.encode().0).is_some();
+            if !is_watched && let Err(error) = self.watch_over(&stored) {
                 tracing::error!(%error, "a segment is stored, and cannot be watched over");
             }
         }
+        committed("put.settled");
         self.changed.notify_one();
         Ok(())
     }

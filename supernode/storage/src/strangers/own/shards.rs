@@ -1,6 +1,10 @@
 //! Shards to and from holders: what the machines ask for, done.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use rand::Rng as _;
@@ -18,7 +22,7 @@ use shared::{
 };
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Moved, Own};
+use super::{Moved, Own, blocking};
 use crate::{
     store,
     strangers::exchange::{self, ExchangeError},
@@ -79,7 +83,8 @@ impl Own {
         }
     }
 
-    async fn ask(
+    /// Asks a holder, at its last known address.
+    pub(super) async fn ask(
         &self,
         holder: &PublicKey,
         ask: Ask,
@@ -163,7 +168,8 @@ impl Own {
         moved: &Moved,
     ) -> (bool, Vec<(u16, Vec<u8>)>) {
         let (mut running, mut acknowledged) = (Running::new(), false);
-        let mut sent = BTreeMap::new();
+        let (mut sent, mut first) = (BTreeMap::new(), BTreeSet::new());
+        let (segment, _) = record.encode();
         let shard_bytes = record.shape().shard_bytes();
         loop {
             while let Some(effect) = upload.poll_effect() {
@@ -175,7 +181,14 @@ impl Own {
                         };
                         sent.insert(id, (holder.clone(), root));
                         let own = Arc::clone(self);
+                        // The first ask is of whom the intent names; a spare is noted before it gets anything.
+                        let is_spare = !first.insert(shard);
                         running.begin(id, async move {
+                            if is_spare {
+                                let (catalog, place) = (own.catalog.clone(), [(shard, holder.clone())]);
+                                let noted = blocking(move || catalog.note_asked(segment, &place)).await;
+                                noted.map_err(|_| ExchangeError::Unreachable)?;
+                            }
                             own.store_shard(&holder, (root, shard_bytes), lease_until, Some(bytes)).await
                         });
                     }

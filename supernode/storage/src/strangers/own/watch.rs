@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use futures::StreamExt as _;
 use runtime::unix_now;
 use shared::{
     base::{EffectId, SegmentId},
@@ -11,7 +12,7 @@ use shared::{
     storage::{
         custody::{Event, Question},
         erasure::StripeDecoder,
-        holders::{FailedAudit, Lease},
+        holders::Lease,
         placement::Holder,
         record::SegmentRecord,
         repair::{self, Rebuild},
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Own, blocking, catalog::Stored, get};
+use crate::commits::committed;
 
 /// How often adverts are looked at that may have expired, and standings are written down.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
@@ -28,6 +30,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(30);
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Looked at again at the latest, whatever the machine says.
 const REST_MAX: Duration = Duration::from_secs(60);
+/// Leases ended at once of what returning holders have in vain.
+const TAKEN_BACK_AT_ONCE: usize = 8;
 /// Stripes rebuilt at once.
 const WINDOW_STRIPES: u32 = 16;
 
@@ -58,10 +62,13 @@ impl Own {
     }
 
     /// Watches over a segment from now on.
-    pub(super) fn watch_over(&self, Stored { record, leases }: &Stored) -> Result<(), repair::WatchError> {
+    pub(super) fn watch_over(
+        &self,
+        Stored { record, leases, .. }: &Stored,
+    ) -> Result<SegmentId, repair::WatchError> {
         let held: Vec<_> = leases.iter().map(|(shard, lease, _)| (*shard, lease.holder.clone())).collect();
         let line = record.shape().profile().repair_line();
-        self.state().custody.watch(self.now(), record.clone(), line, &held).map(drop)
+        self.state().custody.watch(self.now(), record.clone(), line, &held)
     }
 
     /// Does what is due, and says for how long nothing is.
@@ -100,13 +107,40 @@ impl Own {
         for (rebuild, record) in rebuilds {
             tokio::spawn(Arc::clone(self).rebuild(rebuild, record));
         }
+        let mut superfluous = Vec::new();
         for event in events {
-            self.told(event).await;
+            if let Event::Superfluous { segment, shard, holder } = event {
+                superfluous.push((segment, shard, holder));
+            } else {
+                self.told(event).await;
+            }
+        }
+        if !superfluous.is_empty() {
+            tokio::spawn(Arc::clone(self).take_back(superfluous));
         }
         rest
     }
 
-    async fn told(&self, event: Event) {
+    /// Ends leases of shards that others hold by now.
+    async fn take_back(self: Arc<Self>, places: Vec<(SegmentId, u16, PublicKey)>) {
+        let own = &self;
+        let taking = futures::stream::iter(places).for_each_concurrent(
+            TAKEN_BACK_AT_ONCE,
+            |(segment, shard, holder)| async move {
+                let catalog = own.catalog.clone();
+                let stored = blocking(move || catalog.segment(segment)).await;
+                let Ok(Some(Stored { record, leases, .. })) = stored else { return };
+                let is_held = leases.iter().any(|(other, lease, _)| *other == shard && lease.holder == holder);
+                if let Some(root) = record.root(shard).filter(|_| !is_held) {
+                    tracing::debug!(%segment, shard, %holder, "a holder returned with a shard that another holds");
+                    own.drop_shard(&holder, root).await;
+                }
+            },
+        );
+        taking.await;
+    }
+
+    async fn told(self: &Arc<Self>, event: Event) {
         match event {
             Event::Audited { holder, verdict, transcript, shard, .. } => {
                 tracing::debug!(%holder, shard, ?verdict, "an audit ended");
@@ -115,11 +149,7 @@ impl Own {
                     target: "blackhole::events::storage",
                     event = "audit_failed", %holder, shard, verdict = ?verdict
                 );
-                let audit = FailedAudit { auditor: self.key.public(), transcript, observed: unix_now() };
-                let (catalog, account) = (self.catalog.clone(), audit.sign(&self.key));
-                if let Err(error) = blocking(move || catalog.put_evidence(&account)).await {
-                    tracing::warn!(%error, "a failed audit could not be kept");
-                }
+                self.keep_evidence(transcript).await;
             }
             Event::Dismissed { holder, standing } => {
                 tracing::warn!(%holder, %standing, "a holder was dismissed");
@@ -127,6 +157,11 @@ impl Own {
             Event::Gone { holder } => {
                 tracing::warn!(%holder, "a holder is gone; its shards are rebuilt elsewhere");
             }
+            Event::Returned { segment, shard, holder } => {
+                tracing::info!(%segment, shard, %holder, "a holder is back with its shard");
+            }
+            // Taken together, see `turn`.
+            Event::Superfluous { .. } => {}
             Event::Repair(repair::Event::Lost { segment }) => {
                 tracing::warn!(%segment, "too few shards are left to read a segment");
             }
@@ -191,6 +226,12 @@ impl Own {
             })
             .await?;
         }
+        // What a process that is killed now leaves with them is let go with the segment.
+        let (catalog, asked) = (self.catalog.clone(), targets.to_vec());
+        if blocking(move || catalog.note_asked(segment, &asked)).await?.is_none() {
+            bail!("the segment was given up meanwhile");
+        }
+        committed("repair.intended");
         let lease_until = self.lease_until();
         let mut sending = tokio::task::JoinSet::new();
         for (shard, holder) in targets.iter().cloned() {
@@ -211,23 +252,22 @@ impl Own {
                 Err(error) => tracing::debug!(%error, "a rebuilt shard was not stored"),
             }
         }
-        self.note_leases(segment, leases.clone()).await?;
+        if !self.note_leases(segment, leases.clone()).await? {
+            for (shard, lease, _) in &leases {
+                if let Some(root) = record.root(*shard) {
+                    self.drop_shard(&lease.holder, root).await;
+                }
+            }
+            bail!("the segment was given up meanwhile");
+        }
+        committed("repair");
         Ok(leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect())
     }
 
-    /// Writes down who holds shards from now on.
-    async fn note_leases(&self, segment: SegmentId, new: Vec<(u16, Lease, Vec<u8>)>) -> anyhow::Result<()> {
+    /// Writes down who holds shards from now on; says whether the segment still is anybody's.
+    async fn note_leases(&self, segment: SegmentId, new: Vec<(u16, Lease, Vec<u8>)>) -> anyhow::Result<bool> {
         let catalog = self.catalog.clone();
-        blocking(move || {
-            let Some(Stored { record, leases }) = catalog.segment(segment)? else {
-                bail!("the segment was given up meanwhile");
-            };
-            let replaced = |shard: u16| new.iter().any(|(other, ..)| *other == shard);
-            let kept = leases.into_iter().filter(|(shard, ..)| !replaced(*shard));
-            let leases = kept.chain(new.iter().cloned()).collect();
-            catalog.put_segment(&Stored { record, leases })
-        })
-        .await
+        Ok(blocking(move || catalog.note_leases(segment, &new)).await?.is_some())
     }
 
     /// Renews what is half over.
@@ -238,7 +278,7 @@ impl Own {
             Err(error) => return tracing::warn!(%error, "leases could not be looked at"),
         };
         let (now, until) = (unix_now(), self.lease_until());
-        for Stored { record, leases } in segments {
+        for Stored { record, leases, .. } in segments {
             let (segment, _) = record.encode();
             let shard_bytes = record.shape().shard_bytes();
             let mut renewed = Vec::new();
@@ -264,16 +304,24 @@ impl Own {
     /// Adverts that expired, and standings for the next process.
     async fn tidy(&self) {
         let standings: Vec<_> = {
+            self.heard.expire();
+            let (accounts, count) = self.heard.accounts_since(self.state().accounts);
+            let (now, unix) = (self.now(), unix_now());
             let mut state = self.state();
-            let expired = state.directory.handle_time(unix_now());
-            expired.iter().for_each(|node| state.custody.handle_advert_expired(node));
+            state.accounts = count;
+            let ours = self.key.public();
+            for account in accounts.iter().filter(|account| account.auditor != ours) {
+                state.custody.handle_evidence(account);
+            }
             // A holder's standing is part of what placement sees of it.
-            let adverts: Vec<_> = state.directory.current(unix_now()).cloned().collect();
             let known: Vec<PublicKey> =
                 state.custody.holders().map(|Holder { node, .. }| node.clone()).collect();
-            adverts.iter().filter(|advert| known.contains(&advert.node)).for_each(|advert| {
-                state.custody.handle_advert(advert);
-            });
+            for node in known {
+                match self.heard.advert(unix, &node) {
+                    Some(advert) => state.custody.handle_advert(now, &advert),
+                    None => state.custody.handle_advert_expired(&node),
+                }
+            }
             state.custody.standings().map(|(holder, standing)| (holder.clone(), *standing)).collect()
         };
         let catalog = self.catalog.clone();

@@ -1,0 +1,132 @@
+use std::collections::BTreeMap;
+
+use shared::{
+    base::BlobRoot,
+    storage::{
+        erasure::{Profile, SegmentShape},
+        holders::Lease,
+        record::{ObjectSecret, Part, SegmentRecord},
+        seal::{ObjectKey, ObjectPath, Sealing, StreamShape},
+    },
+};
+
+use super::*;
+
+/// An owner whose network nobody is in.
+async fn own(directory: &Path) -> Arc<Own> {
+    let (_, links, _) =
+        links::Behaviour::new(links::Config { protocols: Vec::new(), limits: links::Limits::default() });
+    let network = Network {
+        links,
+        dial: Box::new(|_, _| Box::pin(std::future::ready(false))),
+        addresses: Box::new(Vec::new),
+        publish: Box::new(|_| Box::pin(std::future::ready(false))),
+        find: Box::new(|| Box::pin(std::future::ready(()))),
+        reached: crate::strangers::Reached::default(),
+    };
+    let key = Keypair::from_secret([1; 32]);
+    Own::open(OwnConfig::default(), directory, key, Arc::new(network), Arc::default()).await.unwrap()
+}
+
+/// A segment whose shards twelve holders signed for.
+fn stored(number: u8) -> Stored {
+    let shape = SegmentShape::new(Profile::SMALL, 300_000).unwrap();
+    let root = |shard: u16| BlobRoot([number.wrapping_add(shard.to_be_bytes()[1] * 16); 32]);
+    let record = SegmentRecord::new(shape, (0..12).map(root).collect()).unwrap();
+    let lease = |shard: u16| {
+        let holder = Keypair::from_secret([100 + shard.to_be_bytes()[1]; 32]);
+        let lease = Lease {
+            root: root(shard),
+            bytes: shape.shard_bytes(),
+            owner: Keypair::from_secret([1; 32]).public(),
+            holder: holder.public(),
+            issued: UnixSeconds(10),
+            until: UnixSeconds(20_000),
+        };
+        let signed = lease.sign(&holder);
+        (shard, lease, signed)
+    };
+    Stored { record, leases: (0..12).map(lease).collect(), asked: Vec::new() }
+}
+
+async fn commit(own: &Arc<Own>, path: &ObjectPath, stored: &Stored) -> anyhow::Result<()> {
+    let secret = ObjectSecret { key: ObjectKey::from_bytes([3; 32]), attributes: Vec::new() };
+    let shape = StreamShape::new(Sealing::Aes256Gcm, 299_000).unwrap();
+    let body = Body::Parts(vec![Part { shape, salt: [9; 16], segments: vec![stored.record.encode().0] }]);
+    own.commit(path, secret, Sealing::Aes256Gcm, body, std::slice::from_ref(stored)).await
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_over_is_refused_before_anything_refers_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = own(directory.path()).await;
+    let path: ObjectPath = "a".parse().unwrap();
+    let (first, second) = (stored(1), stored(2));
+    commit(&own, &path, &first).await.unwrap();
+    // As a full table would, this refuses the second.
+    own.watch_over(&second).unwrap();
+    assert!(commit(&own, &path, &second).await.is_err());
+    let record = own.find(&path).await.unwrap().unwrap();
+    let Body::Parts(parts) = record.public.body else { panic!("an object of a segment") };
+    assert_eq!(parts[0].segments, [first.record.encode().0], "what was there before still is");
+    assert!(own.catalog.segment(first.record.encode().0).unwrap().is_some());
+    assert!(own.catalog.given_up(9).unwrap().is_empty(), "and nobody's lease was ended");
+}
+
+#[tokio::test]
+async fn what_an_object_replaces_is_given_up_with_the_same_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (stored(1), stored(2));
+    let path: ObjectPath = "a".parse().unwrap();
+    {
+        let own = own(directory.path()).await;
+        commit(&own, &path, &first).await.unwrap();
+        // Straight into the catalogue, as if the process ended right behind it.
+        let record = own.catalog.object(&own.bucket().seal_path(&path)).unwrap().unwrap();
+        own.catalog.commit(&own.bucket().seal_path(&path), &record, &[]).unwrap();
+        assert_eq!(own.catalog.given_up(9).unwrap().len(), 1);
+    }
+    let own = own(directory.path()).await;
+    let given_up = own.catalog.given_up(9).unwrap();
+    assert_eq!(given_up[0].record, first.record, "the next process lets it go");
+    assert_eq!(given_up[0].leases.len(), 12);
+    commit(&own, &path, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_was_asked_and_never_answered_is_remembered_until_the_segment_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let asked: Vec<(u16, PublicKey)> = (0..12)
+        .map(|shard: u16| (shard, Keypair::from_secret([100 + shard.to_be_bytes()[1]; 32]).public()))
+        .collect();
+    let segment = {
+        let own = own(directory.path()).await;
+        let intent = Stored { leases: Vec::new(), asked: asked.clone(), ..stored(1) };
+        own.catalog.put_intent(&intent).unwrap();
+        intent.record.encode().0
+    };
+    let own = own(directory.path()).await;
+    let given_up = own.catalog.given_up(9).unwrap();
+    assert_eq!((given_up[0].record.encode().0, &given_up[0].asked), (segment, &asked));
+    // Of a rebuild they are noted beside the leases, and forgotten with each lease that comes.
+    let path: ObjectPath = "a".parse().unwrap();
+    let second = stored(2);
+    let segment = second.record.encode().0;
+    commit(&own, &path, &second).await.unwrap();
+    let strangers: BTreeMap<u16, PublicKey> = (0..2)
+        .map(|shard: u16| (shard, Keypair::from_secret([50 + shard.to_be_bytes()[1]; 32]).public()))
+        .collect();
+    let places: Vec<_> = strangers.into_iter().collect();
+    assert!(own.catalog.note_asked(segment, &places).unwrap().is_some());
+    assert!(own.catalog.note_asked(segment, &places).unwrap().is_some());
+    assert_eq!(own.catalog.segment(segment).unwrap().unwrap().asked, places);
+    let holder = Keypair::from_secret([50; 32]);
+    let lease = Lease { holder: holder.public(), ..second.leases[0].1.clone() };
+    let signed = lease.sign(&holder);
+    assert!(own.catalog.note_leases(segment, &[(0, lease, signed)]).unwrap().is_some());
+    let now = own.catalog.segment(segment).unwrap().unwrap();
+    assert_eq!((now.asked, now.leases.len()), (places[1..].to_vec(), 12));
+    own.give_up(segment).await.unwrap();
+    assert!(own.catalog.note_leases(segment, &[]).unwrap().is_none(), "what was given up stays so");
+    assert!(own.catalog.segment(segment).unwrap().is_none());
+}
