@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_command, storage_keys, wire_up};
+use crate::{account, config, key, publish, storage_command, storage_keys, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -24,6 +24,9 @@ enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make and show accounts of the chain.
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Objects kept with strangers, and what a node's storage needs.
     #[command(subcommand)]
     Storage(StorageCommand),
@@ -89,6 +92,20 @@ enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum AccountCommand {
+    /// Make an account's key in a new file, and print the account.
+    New {
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Print the account of a key.
+    Show {
+        /// The key's file.
+        file: PathBuf,
+    },
+}
+
 /// Does what was asked.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
@@ -100,6 +117,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),
+        Command::Account(AccountCommand::New { file }) => account::new(&file),
+        Command::Account(AccountCommand::Show { file }) => account::show(&file),
         Command::Storage(StorageCommand::Key(command)) => match command {
             AccessKeyCommand::Create { node, account } => {
                 storage_keys::create(&runtime::load(&node.config)?, &account)

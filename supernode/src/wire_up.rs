@@ -12,7 +12,8 @@ use cdn::{
     Cdn,
     swarm::{self, SwarmParts},
 };
-use gateway::{Edge, NetworkStatus, PeerAddresses, Server};
+use chain::Money;
+use gateway::{Edge, MoneyStatus, NetworkStatus, PeerAddresses, Server};
 use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
@@ -37,6 +38,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let key = runtime::load_or_create_key(&data_dir.path().join(KEY_FILE))?;
     let shutdown = CancellationToken::new();
     let mut registry = Registry::default();
+
+    // Money, before whatever may earn or spend it.
+    let money_meters = chain::Meters::register(&mut registry);
+    let money = match config.chain {
+        Some(config) => Some(Arc::new(Money::open(config, data_dir.path(), money_meters).await?)),
+        None => None,
+    };
 
     // Content.
     let meters = cdn::Meters::register(&mut registry);
@@ -92,13 +100,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let node = Node { key: key.public(), network: network.clone() };
+    let node = Node { key: key.public(), network: network.clone(), money: money.clone() };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
     let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
+    // Services end first: what they counted last is kept.
+    let settling = CancellationToken::new();
+    let settled = money.map(|money| tokio::spawn(money.run(settling.clone())));
     announce(&url, s3.as_deref(), &peer)?;
 
     interrupted().await?;
@@ -121,6 +132,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         site.await.context("keeping a site fresh ended in a panic")?;
     }
     garbage.await.context("the garbage collection ended in a panic")?;
+    settling.cancel();
+    if let Some(settled) = settled {
+        settled.await.context("settlement ended in a panic")?;
+    }
     drop(data_dir);
     Ok(())
 }
@@ -132,6 +147,7 @@ const STUN_ENDPOINTS_MAX: usize = 4;
 struct Node {
     key: PublicKey,
     network: Option<Arc<Network>>,
+    money: Option<Arc<Money>>,
 }
 
 impl gateway::Node for Node {
@@ -156,6 +172,20 @@ impl gateway::Node for Node {
         let net::NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused } =
             self.network.as_ref()?.status();
         Some(NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused })
+    }
+
+    fn money(&self) -> Option<MoneyStatus> {
+        let status = self.money.as_ref()?.status();
+        let now = runtime::unix_now().0;
+        Some(MoneyStatus {
+            account: status.account.to_string(),
+            chain_id: status.chain_id,
+            settled: status.settled,
+            figures: status.figures().to_vec(),
+            claimed: status.claimed,
+            answered: status.answered.map(|at| Duration::from_secs(now.saturating_sub(at.0))),
+            problem: status.problem,
+        })
     }
 }
 

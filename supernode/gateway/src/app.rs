@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -22,6 +22,7 @@ use axum::{
 use cdn::Cdn;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -71,12 +72,33 @@ pub struct NetworkStatus {
     pub refused: Vec<(&'static str, u64)>,
 }
 
+/// What an operator wants to see of the node's money. Amounts are base units of the token.
+#[derive(Clone, Debug)]
+pub struct MoneyStatus {
+    /// Whose it is.
+    pub account: String,
+    /// The chain that vouchers are for,
+    pub chain_id: u64,
+    /// and whether they are claimed there, or wait.
+    pub settled: bool,
+    /// Amounts by their names.
+    pub figures: Vec<(&'static str, u128)>,
+    /// When vouchers were last claimed, since the start.
+    pub claimed: Option<UnixSeconds>,
+    /// How old the chain's newest answer is.
+    pub answered: Option<Duration>,
+    /// What is wrong.
+    pub problem: Option<&'static str>,
+}
+
 /// What the edge asks the node for, each time anew.
 pub trait Node: Send + Sync {
     /// Where it can be dialled.
     fn addresses(&self) -> PeerAddresses;
     /// How its network is; none where it is an edge alone.
     fn network(&self) -> Option<NetworkStatus>;
+    /// How its money stands; none where it deals with none.
+    fn money(&self) -> Option<MoneyStatus>;
 }
 
 /// Everything the edge answers from. Cheap to clone.
@@ -215,8 +237,8 @@ async fn peer(State(edge): State<Edge>) -> Response {
 
 async fn metrics(State(edge): State<Edge>) -> Response {
     edge.inner.cdn.observe();
-    // Brings the gauges of the network up to date.
-    let _ = edge.inner.node.network();
+    // Brings the gauges of network and money up to date.
+    let _ = (edge.inner.node.network(), edge.inner.node.money());
     let registry = edge.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {

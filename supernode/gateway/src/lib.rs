@@ -28,7 +28,7 @@ mod server;
 mod status;
 mod tab_files;
 
-pub use app::{Edge, NetworkStatus, Node, PeerAddresses};
+pub use app::{Edge, MoneyStatus, NetworkStatus, Node, PeerAddresses};
 pub use config::{Config, Tls};
 pub use meters::Meters;
 pub use server::Server;

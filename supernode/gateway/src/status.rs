@@ -4,6 +4,7 @@
 //! telephone.
 
 mod chart;
+mod money;
 mod words;
 
 use core::fmt::Write as _;
@@ -62,6 +63,7 @@ fn render(edge: &Edge) -> String {
         site_section(&mut html, site);
     }
     html.push_str("</section>");
+    money::section(&mut html, edge.inner.node.money().as_ref());
     reach(&mut html, edge);
     html.push_str("</main></html>");
     html

@@ -6,6 +6,7 @@ mod config;
 mod hostile;
 mod http;
 mod mirror;
+mod money;
 mod origin;
 mod origins;
 mod ports;

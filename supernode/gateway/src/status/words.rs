@@ -19,6 +19,11 @@ pub(super) fn bytes(count: u64) -> String {
 
 /// With thin spaces between thousands.
 pub(super) fn count(figure: u64) -> String {
+    amount(figure.into())
+}
+
+/// The same for money, which has up to 96 bits.
+pub(super) fn amount(figure: u128) -> String {
     let digits = figure.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
