@@ -230,7 +230,8 @@ impl Door {
             writeln!(
                 out,
                 "{}: {alive} of {total} shards held, {needed} needed ({})",
-                segment.name, segment.segment
+                segment.name.as_deref().unwrap_or("an object of the S3 door"),
+                segment.segment
             )?;
             for (shard, holder) in &segment.holders {
                 writeln!(out, "    {shard:>3}  {holder}")?;

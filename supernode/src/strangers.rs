@@ -48,6 +48,15 @@ pub(crate) fn route(
     (rest.boxed(), receiver)
 }
 
+/// What was started.
+#[derive(Default)]
+pub(crate) struct Started {
+    /// Ends after the shutdown.
+    pub(crate) running: Vec<JoinHandle<()>>,
+    /// The half that keeps this node's objects with others.
+    pub(crate) own: Option<Arc<Own>>,
+}
+
 /// Starts the halves that are configured, until `shutdown`.
 pub(crate) async fn join(
     config: &Config,
@@ -56,13 +65,13 @@ pub(crate) async fn join(
     network: &Arc<Network>,
     shards: mpsc::Receiver<Incoming>,
     shutdown: &CancellationToken,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+) -> anyhow::Result<Started> {
     let directory = data_dir.join(DIRECTORY);
-    let mut running = Vec::new();
     if config.hold.is_none() && config.own.is_none() {
-        return Ok(running);
+        return Ok(Started::default());
     }
     std::fs::create_dir_all(&directory)?;
+    let mut running = Vec::new();
     let strangers = Arc::new(strangers::Network {
         links: network.links(),
         dial: dial(Arc::downgrade(network)),
@@ -95,13 +104,13 @@ pub(crate) async fn join(
         running.push(own.run(shutdown.clone()));
         running.push(door::open(Arc::clone(own), data_dir, shutdown.clone())?);
     }
-    let shutdown = shutdown.clone();
+    let (shutdown, hearing) = (shutdown.clone(), own.clone());
     running.push(tokio::spawn(async move {
         while let Some(Some(advert)) = shutdown.run_until_cancelled(adverts.recv()).await {
-            if let Some(own) = &own {
+            if let Some(own) = &hearing {
                 own.handle_advert(advert.bytes).await;
             }
         }
     }));
-    Ok(running)
+    Ok(Started { running, own })
 }

@@ -71,7 +71,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 Some(storage) => {
                     strangers::join(storage, data_dir.path(), &key, &network, shards, &shutdown).await?
                 }
-                None => Vec::new(),
+                None => strangers::Started::default(),
             };
             let parts = SwarmParts {
                 cdn: cdn.clone(),
@@ -85,14 +85,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             let swarm = swarm::join(parts, shutdown.clone());
             (Some(network), Some(swarm), storing)
         }
-        None => (None, None, Vec::new()),
+        None => (None, None, strangers::Started::default()),
     };
 
     // Storage.
     let storage = match &config.storage {
         Some(config) if config.opens_door() => {
             let meters = storage::Meters::register(&mut registry);
-            Some(Storage::open(config, data_dir.path(), &key, meters).await?)
+            Some(Storage::open(config, data_dir.path(), &key, storing.own.clone(), meters).await?)
         }
         Some(_) | None => None,
     };
@@ -116,7 +116,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("shutting down");
     shutdown.cancel();
     served.await.context("the edge ended in a panic")?;
-    for part in storing {
+    for part in storing.running {
         part.await.context("storage over strangers ended in a panic")?;
     }
     if let Some(stored) = stored {

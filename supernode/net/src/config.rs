@@ -33,12 +33,19 @@ pub struct Config {
     pub records: RecordLimits,
 }
 
+/// Other nodes by the first two; visitors by a WebSocket, or by WebRTC, which needs no name and no certificate of an
+/// authority, and which also tells them their own address.
+const EVERYWHERE: [&str; 4] = [
+    "/ip4/0.0.0.0/tcp/4001",
+    "/ip4/0.0.0.0/udp/4001/quic-v1",
+    "/ip4/0.0.0.0/tcp/4002/ws",
+    "/ip4/0.0.0.0/udp/4003/webrtc-direct",
+];
+
 impl Default for Config {
     fn default() -> Self {
-        let everywhere =
-            ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4002/ws"];
         Self {
-            listen: everywhere.iter().filter_map(|address| address.parse().ok()).collect(),
+            listen: EVERYWHERE.iter().filter_map(|address| address.parse().ok()).collect(),
             bootstrap: Vec::new(),
             external: Vec::new(),
             local_network: false,
@@ -161,5 +168,22 @@ pub struct RecordLimits {
 impl Default for RecordLimits {
     fn default() -> Self {
         Self { values: 4_096, value_bytes: 16 * 1024, provided_keys: 65_536, adverts: 4_096 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ListenKind;
+
+    #[test]
+    fn a_node_that_is_told_nothing_is_there_for_nodes_and_for_visitors() {
+        let listen = Config::default().listen;
+        assert_eq!(listen.len(), EVERYWHERE.len(), "each is an address: {listen:?}");
+        let kinds: Vec<_> = listen.iter().map(ListenAddress::kind).collect();
+        assert_eq!(
+            kinds,
+            [ListenKind::Tcp, ListenKind::Quic, ListenKind::WebSocket, ListenKind::WebRtcDirect]
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use shared::storage::erasure::Profile;
 
 use crate::strangers::{HoldConfig, OwnConfig};
 
@@ -20,7 +21,12 @@ pub struct Config {
     pub connections: usize,
     /// Uploads in parts that are neither finished nor aborted within so many days are ended.
     pub upload_days: u64,
-    /// Whether the S3 door is open. Without this line it is where the section has neither `hold` nor `own`.
+    /// In how many shards the door's objects are spread over holders, and how many of them suffice: `"4/12"`. Without
+    /// this line they lie on this node alone.
+    #[serde(deserialize_with = "profile")]
+    pub profile: Option<Profile>,
+    /// Whether the S3 door is open. Without this line it is where the section has a `profile`, or neither `hold` nor
+    /// `own`.
     pub s3: Option<bool>,
     /// Shards of others; none without this section.
     pub hold: Option<HoldConfig>,
@@ -32,7 +38,7 @@ impl Config {
     /// Whether the S3 door is to be opened.
     #[must_use]
     pub fn opens_door(&self) -> bool {
-        self.s3.unwrap_or(self.hold.is_none() && self.own.is_none())
+        self.s3.unwrap_or(self.profile.is_some() || (self.hold.is_none() && self.own.is_none()))
     }
 }
 
@@ -45,9 +51,24 @@ impl Default for Config {
             // An upload holds some 2 MiB: at most 512 MiB.
             connections: 256,
             upload_days: 7,
+            profile: None,
             s3: None,
             hold: None,
             own: None,
         }
     }
+}
+
+fn profile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Profile>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.split_once('/').and_then(|(data, total)| {
+        let profile = Profile::new(data.parse().ok()?, total.parse().ok()?)?;
+        (profile.data_shards() < profile.total_shards()).then_some(profile)
+    });
+    let wrong = || {
+        D::Error::custom(format!(
+            "{text:?} is no profile; \"4/12\" is one: as many shards suffice, of as many in all, 128 at most"
+        ))
+    };
+    parsed.map(Some).ok_or_else(wrong)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! s3/ ─► objects/ ─┬─► meta/       who owns what, which version is which: one redb transaction an operation
-//!                  └─► segments    where sealed segments lie: today in store/ on this machine
+//!                  └─► segments    where sealed segments lie: in store/ on this machine, or with strangers/
 //!                        └─► store/   blobs by their BLAKE3 root: verified, leased, within a quota
 //! ```
 //!

@@ -9,9 +9,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config, Meters,
     meta::Meta,
-    objects::{Keys, LocalSegments, Objects},
+    objects::{Keys, LocalSegments, Objects, Segments},
     s3::{AccessKeys, S3Server},
     store::{Blobs, DiskBlobs},
+    strangers::{SpreadSegments, own::Own},
 };
 
 /// How often the meters are told how full the store is.
@@ -31,7 +32,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Opens what is in the data directory and binds the door.
+    /// Opens what is in the data directory and binds the door. With `own`, objects can lie with others.
     ///
     /// # Errors
     /// Says what cannot be opened or bound.
@@ -39,6 +40,7 @@ impl Storage {
         config: &Config,
         data_dir: &Path,
         node: &Keypair,
+        own: Option<Arc<Own>>,
         meters: Meters,
     ) -> anyhow::Result<Self> {
         let directory = data_dir.join("storage");
@@ -50,7 +52,13 @@ impl Storage {
         })
         .await??;
         let blobs: Arc<dyn Blobs> = Arc::new(store);
-        let segments = Arc::new(LocalSegments::new(Arc::clone(&blobs)));
+        let segments: Arc<dyn Segments> = match (own, config.profile) {
+            (Some(own), profile) => Arc::new(SpreadSegments::new(own, Arc::clone(&blobs), profile)),
+            (None, None) => Arc::new(LocalSegments::new(Arc::clone(&blobs))),
+            (None, Some(_)) => anyhow::bail!(
+                "storage.profile spreads objects over holders, and wants the sections [storage.own] and [network]"
+            ),
+        };
         let objects = Objects::new(meta, segments, Keys::new(node));
         objects.recover().await.context("what the last run left unfinished cannot be settled")?;
         let keys = AccessKeys::open(data_dir, node)?;

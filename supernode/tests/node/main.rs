@@ -13,6 +13,7 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod s3;
 mod strangers;
 mod tls;
 mod uploads;

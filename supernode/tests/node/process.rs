@@ -108,6 +108,8 @@ pub(crate) struct Node {
     pub(crate) edge: String,
     pub(crate) address: SocketAddr,
     pub(crate) did: String,
+    /// Where its S3 door is, if it has one.
+    pub(crate) s3: Option<SocketAddr>,
     /// Where its network listens.
     pub(crate) addresses: Vec<String>,
 }
@@ -126,7 +128,8 @@ impl Node {
         let address = edge.split_once("://").unwrap().1.parse().unwrap();
         let listening = ready["addresses"].as_array().unwrap();
         let addresses = listening.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
-        Self { child, edge, address, did: said("did"), addresses }
+        let s3 = ready["s3"].as_str().map(|url| url.split_once("://").unwrap().1.parse().unwrap());
+        Self { child, edge, address, did: said("did"), s3, addresses }
     }
 
     pub(crate) fn get(&self, path: &str) -> crate::http::Answer {

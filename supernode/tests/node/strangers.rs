@@ -10,7 +10,10 @@ use std::{
     time::Instant,
 };
 
-use crate::process::{Node, PATIENCE, World, blackhole, text};
+use crate::{
+    process::{Node, PATIENCE, World, blackhole, text},
+    s3::Client,
+};
 
 /// Enough for 4 of 12, and for four holders to be replaced.
 const HOLDERS: usize = 18;
@@ -58,6 +61,7 @@ impl Network {
         let (bootstrap, audit) = (self.bootstrap(), self.audit_seconds);
         let sections = format!(
             "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
+             [storage]\nlisten = \"127.0.0.1:0\"\nprofile = \"4/12\"\n\
              [storage.own]\nvetting_audits = 0\naudit_seconds = {audit}\ngone_seconds = 1\n"
         );
         self.owner = Some(self.world.node("owner", &sections));
@@ -89,6 +93,17 @@ impl Network {
             assert!(Instant::now() < deadline, "waited in vain for {what}: {status}");
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
+    }
+
+    /// A client of the owner's S3 door, with a key of its own.
+    fn s3(&self) -> Client {
+        let config = self.world.text("owner.toml");
+        let output = blackhole(&["storage", "key", "create", "--config", &config]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        let key: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said = |name: &str| key[name].as_str().unwrap().to_owned();
+        let door = self.owner.as_ref().unwrap().s3.unwrap();
+        Client { door, id: said("access_key_id"), secret: said("secret_access_key") }
     }
 
     fn put(&self, name: &str, bytes: &[u8]) {
@@ -241,4 +256,42 @@ fn an_owner_killed_in_an_upload_loses_nothing_it_acknowledged() {
             }
         }
     }
+}
+
+#[test]
+fn an_object_of_the_s3_door_lies_with_strangers() {
+    let mut network = Network::start(100_000);
+    let client = network.s3();
+    let large = object(20_000_000, 20);
+    assert_eq!(client.ask("PUT", "/bucket", &[]).status, 200);
+    let answer = client.ask("PUT", "/bucket/holiday/film.mp4", &large);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    network.wait_for("the segment to be watched over", |status| {
+        (status["segments"][0]["alive"].as_u64() >= Some(10)).then_some(())
+    });
+    assert!(client.ask("GET", "/bucket/holiday/film.mp4", &[]).body == large);
+    // What is on this node is not the object, nor a copy of it.
+    let here = |network: &Network| -> u64 {
+        let files = files(&network.world.path("owner/storage/blobs"));
+        // One may go at this moment.
+        files.iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum()
+    };
+    network.wait_for("the way station to be empty", |_| (here(&network) == 0).then_some(()));
+
+    for holder in &network.all_holders()[..3] {
+        network.holders[*holder].take().unwrap().kill();
+    }
+    assert!(client.ask("GET", "/bucket/holiday/film.mp4", &[]).body == large, "any 4 of those that are left");
+
+    network.owner.take().unwrap().kill();
+    network.start_owner();
+    let client = network.s3();
+    let answer = client.ask("GET", "/bucket/holiday/film.mp4", &[]);
+    assert!(answer.body == large, "after a restart: {} {}", answer.status, answer.body.len());
+
+    assert_eq!(client.ask("DELETE", "/bucket/holiday/film.mp4", &[]).status, 204);
+    assert_eq!(client.ask("GET", "/bucket/holiday/film.mp4", &[]).status, 404);
+    network.wait_for("the segment to be given up", |status| {
+        status["segments"].as_array().unwrap().is_empty().then_some(())
+    });
 }

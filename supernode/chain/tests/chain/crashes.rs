@@ -25,15 +25,13 @@ use crate::anvil::{NOW, PRICE, START, key};
 const T: Instant = Instant::from_micros(0);
 const KILLS: u32 = 50;
 const PATH: &str = "BLACKHOLE_TEST_PURSE";
+const THIS: &str = "a_payee_killed_at_any_moment_has_every_voucher_that_it_said_it_had";
 const CEILING: Amount = Amount::of(1 << 40);
 const CONTRACT: ChannelContract = ChannelContract { chain_id: 1, address: Account([7; 20]) };
 
 /// The payee's process: each line in is a packed voucher; each line out says what it has kept, and what of its books.
-#[test]
-#[ignore = "run by the test below, to be killed"]
-fn payee_process() {
-    let path = std::env::var(PATH).expect("a path");
-    let purse = payee(Path::new(&path));
+fn payee_process(path: &Path) {
+    let purse = payee(path);
     say(&purse);
     for line in std::io::stdin().lines() {
         let bytes: [u8; PACKED_VOUCHER_BYTES] =
@@ -70,7 +68,7 @@ struct Process {
 impl Process {
     fn start(path: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "crashes::payee_process", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", &format!("crashes::{THIS}"), "--nocapture", "--test-threads=1"])
             .env(PATH, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -101,6 +99,10 @@ impl Process {
 
 #[test]
 fn a_payee_killed_at_any_moment_has_every_voucher_that_it_said_it_had() {
+    // This program starts itself anew to be killed, and is told so by the path.
+    if let Some(path) = std::env::var_os(PATH) {
+        return payee_process(Path::new(&path));
+    }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("payee.redb");
     let separator = CONTRACT.separator();

@@ -1,5 +1,5 @@
-//! Where sealed segments lie. Today on this machine's disk, each a blob of one copy; the network's profiles come in
-//! behind the same trait, with shards on strangers' disks.
+//! Where sealed segments lie: on this machine's disk, each a blob of one copy, or behind the same trait in shards on
+//! strangers' disks.
 
 use std::{
     ops::Range,

@@ -57,6 +57,21 @@ macro_rules! headers {
 }
 pub(super) use headers;
 
+/// The checksums that a client says of what it sends; several operations carry the same members.
+macro_rules! said_checksum {
+    ($input:expr) => {
+        s3s::dto::Checksum {
+            checksum_crc32: $input.checksum_crc32,
+            checksum_crc32c: $input.checksum_crc32c,
+            checksum_crc64nvme: $input.checksum_crc64nvme,
+            checksum_sha1: $input.checksum_sha1,
+            checksum_sha256: $input.checksum_sha256,
+            checksum_type: None,
+        }
+    };
+}
+pub(super) use said_checksum;
+
 /// `aws-chunked` is about the transfer, not about the object.
 pub(super) fn encoding(said: &str) -> Option<String> {
     let rest: Vec<_> = said.split(',').map(str::trim).filter(|name| *name != "aws-chunked").collect();

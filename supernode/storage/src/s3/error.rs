@@ -95,6 +95,10 @@ fn store(error: StoreError) -> S3Error {
         }
         StoreError::Closed => s3_error!(ServiceUnavailable, "The node is shutting down"),
         StoreError::Busy => s3_error!(SlowDown),
+        error @ StoreError::Holders(_) => {
+            tracing::warn!(%error, "holders failed an object");
+            s3_error!(error, ServiceUnavailable, "Too few of those who hold the data can be reached now.")
+        }
         error => {
             tracing::error!(%error, "the blob store failed");
             s3_error!(error, InternalError, "We encountered an internal error. Please try again.")

@@ -108,14 +108,7 @@ impl Door {
         let claims = Claims {
             content_length: input.content_length,
             content_md5: input.content_md5,
-            checksum: Checksum {
-                checksum_crc32: input.checksum_crc32,
-                checksum_crc32c: input.checksum_crc32c,
-                checksum_crc64nvme: input.checksum_crc64nvme,
-                checksum_sha1: input.checksum_sha1,
-                checksum_sha256: input.checksum_sha256,
-                checksum_type: None,
-            },
+            checksum: attributes::said_checksum!(input),
             algorithm,
             trailers,
         };

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use http::{HeaderValue, Method, Request, Response, header};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -167,7 +170,10 @@ async fn answer(service: &S3Service, door: &Door, request: Request<Incoming>) ->
     let origin =
         request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let rules = if origin.is_some() { cors_of(door, &request).await } else { None };
-    let method = request.method().clone();
+    let (method, version) = (request.method().clone(), request.version());
+    // To a request without a body no `100 Continue` is sent, and botocore, which waited for one, takes the answer's status
+    // for that of the connection's next answer too. So it must not have a next one.
+    let last = request.headers().contains_key(header::EXPECT) && request.body().is_end_stream();
     let mut response = if method == Method::OPTIONS {
         cors::preflight(rules.as_ref(), request.headers())
     } else {
@@ -193,6 +199,9 @@ async fn answer(service: &S3Service, door: &Door, request: Request<Incoming>) ->
         response.headers_mut().insert("x-amz-request-id", id);
     }
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("blackhole"));
+    if last && version == http::Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 

@@ -7,7 +7,10 @@ use std::{
     collections::BTreeSet,
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -48,6 +51,8 @@ pub(super) struct Disk {
     /// Held while a name is given to a file or taken from one, so that a blob that is coming in is not deleted as
     /// one that went.
     names: Mutex<()>,
+    /// What nobody waits for ends early.
+    closing: AtomicBool,
 }
 
 /// What is written and what may be.
@@ -129,10 +134,14 @@ impl Disk {
         Ok(freed)
     }
 
-    /// Deletes files that the index does not know: a process died between naming one and entering it.
+    /// Deletes files that the index does not know: a process died between naming one and entering it. Ends early
+    /// where the store is closed; the next start goes on.
     fn remove_strays(&self) -> Result<(), StoreError> {
         for first in 0..=u8::MAX {
             for root in self.layout.files(first)? {
+                if self.closing.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 let _names = self.names();
                 if matches!(self.index.shape(root), Err(StoreError::Absent { .. })) {
                     self.layout.remove(root)?;
@@ -159,20 +168,22 @@ impl DiskBlobs {
         let (stored_bytes, blobs) = index.totals()?;
         let usage = Usage { stored_bytes, blobs, quota_bytes, incoming_bytes: 0 };
         let books = Mutex::new(Books { usage });
-        let disk = Arc::new(Disk { layout, index, books, names: Mutex::default() });
+        let disk =
+            Arc::new(Disk { layout, index, books, names: Mutex::default(), closing: AtomicBool::new(false) });
+        let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS as usize));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let disk = Arc::clone(&disk);
+            // With a permit, so that a shutdown waits until the index is let go.
+            let permit = Arc::clone(&transfers).try_acquire_owned().map_err(|_| StoreError::Closed)?;
             runtime.spawn_blocking(move || {
                 if let Err(error) = disk.remove_strays() {
                     tracing::warn!(%error, "files that no blob belongs to could not be removed");
                 }
+                drop(disk);
+                drop(permit);
             });
         }
-        Ok(Self {
-            disk,
-            transfers: Arc::new(Semaphore::new(MAX_TRANSFERS as usize)),
-            partials: Arc::default(),
-        })
+        Ok(Self { disk, transfers, partials: Arc::default() })
     }
 
     /// Runs what blocks, within the bound on threads.
@@ -342,6 +353,7 @@ impl Blobs for DiskBlobs {
     }
 
     async fn shutdown(&self) {
+        self.disk.closing.store(true, Ordering::Relaxed);
         // Whoever has all permits knows that nobody else has one.
         let all = self.transfers.acquire_many(MAX_TRANSFERS).await;
         self.transfers.close();

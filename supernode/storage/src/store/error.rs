@@ -55,6 +55,9 @@ pub enum StoreError {
     /// More blobs are in the making than the store keeps places for.
     #[error("too many blobs are arriving in slices; come back when some are whole")]
     Busy,
+    /// The holders of a segment's shards.
+    #[error("the holders: {0}")]
+    Holders(String),
     /// The store was shut down.
     #[error("the blob store is closed")]
     Closed,

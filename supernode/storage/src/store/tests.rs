@@ -55,6 +55,7 @@ async fn what_was_taken_in_is_read_back_by_ranges_also_after_a_restart() {
             let expected = &data[cut(range.start)..cut(range.end)];
             assert_eq!(all(&blobs, held.root, range.clone()).await.unwrap(), expected, "{length} {range:?}");
         }
+        blobs.shutdown().await;
     }
 }
 

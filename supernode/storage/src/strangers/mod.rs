@@ -15,6 +15,7 @@ pub mod door;
 mod exchange;
 pub mod hold;
 pub mod own;
+mod segments;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,7 @@ use shared::{
 };
 
 pub use exchange::Incoming;
+pub use segments::SpreadSegments;
 
 /// Connects to a peer at one of its addresses; says whether that worked.
 pub type Dial = Box<dyn Fn(PublicKey, Vec<Vec<u8>>) -> BoxFuture<'static, bool> + Send + Sync>;

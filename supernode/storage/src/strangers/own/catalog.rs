@@ -24,6 +24,10 @@ const OBJECTS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("objects");
 const SEGMENTS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("segments");
 /// The same of segments that are on their way: what is found here by a new process was never acknowledged.
 const INTENTS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("intents");
+/// The same of segments that are stored, and of which the S3 door has not said yet whether anything refers to them.
+const UNSETTLED: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("unsettled");
+/// The same of segments whose leases are to be ended.
+const GIVEN_UP: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("given-up");
 /// Key of a holder; the last advert seen.
 const HOLDERS: TableDefinition<[u8; 32], &[u8]> = TableDefinition::new("holders");
 /// Key of a holder; what its audits add up to.
@@ -81,7 +85,6 @@ pub(super) struct Catalog(Arc<Database>);
 #[derive(Default)]
 pub(super) struct Before {
     pub(super) segments: Vec<Stored>,
-    pub(super) intents: Vec<Stored>,
     pub(super) holders: Vec<HolderAdvert>,
     pub(super) standings: Vec<(PublicKey, Standing)>,
 }
@@ -93,6 +96,8 @@ impl Catalog {
         write.open_table(OBJECTS)?;
         write.open_table(SEGMENTS)?;
         write.open_table(INTENTS)?;
+        write.open_table(UNSETTLED)?;
+        write.open_table(GIVEN_UP)?;
         write.open_table(HOLDERS)?;
         write.open_table(STANDINGS)?;
         write.open_table(EVIDENCE)?;
@@ -106,10 +111,6 @@ impl Catalog {
         for row in read.open_table(SEGMENTS)?.iter()? {
             let (id, row) = row?;
             before.segments.push(Stored::read(id.value(), row.value()).context("a segment's row")?);
-        }
-        for row in read.open_table(INTENTS)?.iter()? {
-            let (id, row) = row?;
-            before.intents.push(Stored::read(id.value(), row.value()).context("an intent's row")?);
         }
         for row in read.open_table(HOLDERS)?.iter()? {
             before.holders.push(HolderAdvert::open(row?.1.value())?);
@@ -140,8 +141,19 @@ impl Catalog {
 
     pub(super) fn segment(&self, id: SegmentId) -> anyhow::Result<Option<Stored>> {
         let read = self.0.begin_read()?;
-        let row = read.open_table(SEGMENTS)?.get(id.0)?.map(|row| Stored::read(id.0, row.value()));
-        row.transpose()
+        for table in [SEGMENTS, UNSETTLED] {
+            if let Some(row) = read.open_table(table)?.get(id.0)? {
+                return Stored::read(id.0, row.value()).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of all segments that are watched over.
+    pub(super) fn segments(&self) -> anyhow::Result<Vec<SegmentId>> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(SEGMENTS)?;
+        table.iter()?.map(|row| Ok(SegmentId(row?.0.value()))).collect()
     }
 
     /// A segment is about to be sent: what leases come of it is cleared up after a crash.
@@ -156,10 +168,92 @@ impl Catalog {
         Ok(write.commit()?)
     }
 
-    /// What was on its way came to nothing.
-    pub(super) fn forget_intent(&self, id: SegmentId) -> anyhow::Result<()> {
+    /// A segment is stored, and waits for the S3 door's word.
+    pub(super) fn put_unsettled(&self, stored: &Stored) -> anyhow::Result<()> {
+        let id = stored.record.encode().0.0;
         let write = self.0.begin_write()?;
-        write.open_table(INTENTS)?.remove(id.0)?;
+        write.open_table(INTENTS)?.remove(id)?;
+        write.open_table(UNSETTLED)?.insert(id, stored.encode()?.as_slice())?;
+        Ok(write.commit()?)
+    }
+
+    /// Segments that wait for the S3 door's word.
+    pub(super) fn unsettled(&self) -> anyhow::Result<Vec<Stored>> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(UNSETTLED)?;
+        let rows = table.iter()?.map(|row| {
+            let (id, row) = row?;
+            Stored::read(id.value(), row.value()).context("an unsettled segment's row")
+        });
+        rows.collect()
+    }
+
+    /// Something refers to these; returns those of them that had waited for that.
+    pub(super) fn settle(&self, segments: &[SegmentId]) -> anyhow::Result<Vec<Stored>> {
+        let write = self.0.begin_write()?;
+        let mut settled = Vec::new();
+        {
+            let (mut unsettled, mut kept) = (write.open_table(UNSETTLED)?, write.open_table(SEGMENTS)?);
+            for id in segments {
+                if let Some(row) = unsettled.remove(id.0)? {
+                    kept.insert(id.0, row.value())?;
+                    settled.push(Stored::read(id.0, row.value())?);
+                }
+            }
+        }
+        write.commit()?;
+        Ok(settled)
+    }
+
+    /// A segment is nobody's any more, or never became anybody's: its leases are to be ended.
+    pub(super) fn give_up(&self, id: SegmentId) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        {
+            let mut given_up = write.open_table(GIVEN_UP)?;
+            for table in [INTENTS, UNSETTLED, SEGMENTS] {
+                if let Some(row) = write.open_table(table)?.remove(id.0)? {
+                    given_up.insert(id.0, row.value())?;
+                }
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    /// The process that had these on their way is no more. Returns how many there are.
+    pub(super) fn give_up_intents(&self) -> anyhow::Result<usize> {
+        let write = self.0.begin_write()?;
+        let mut count = 0;
+        {
+            let (mut intents, mut given_up) = (write.open_table(INTENTS)?, write.open_table(GIVEN_UP)?);
+            while let Some((id, row)) = intents.pop_first()? {
+                given_up.insert(id.value(), row.value())?;
+                count += 1;
+            }
+        }
+        write.commit()?;
+        Ok(count)
+    }
+
+    /// At most `limit` segments whose leases are to be ended.
+    pub(super) fn given_up(&self, limit: usize) -> anyhow::Result<Vec<Stored>> {
+        let read = self.0.begin_read()?;
+        let table = read.open_table(GIVEN_UP)?;
+        let rows = table.iter()?.take(limit).map(|row| {
+            let (id, row) = row?;
+            Stored::read(id.value(), row.value()).context("the row of a segment that was given up")
+        });
+        rows.collect()
+    }
+
+    /// The leases of these were ended, as far as could be.
+    pub(super) fn forget_given_up(&self, segments: &[SegmentId]) -> anyhow::Result<()> {
+        let write = self.0.begin_write()?;
+        {
+            let mut given_up = write.open_table(GIVEN_UP)?;
+            for id in segments {
+                given_up.remove(id.0)?;
+            }
+        }
         Ok(write.commit()?)
     }
 
@@ -186,13 +280,6 @@ impl Catalog {
     pub(super) fn put_segment(&self, stored: &Stored) -> anyhow::Result<()> {
         let write = self.0.begin_write()?;
         write.open_table(SEGMENTS)?.insert(stored.record.encode().0.0, stored.encode()?.as_slice())?;
-        Ok(write.commit()?)
-    }
-
-    /// A segment is nobody's any more.
-    pub(super) fn remove_segment(&self, id: SegmentId) -> anyhow::Result<()> {
-        let write = self.0.begin_write()?;
-        write.open_table(SEGMENTS)?.remove(id.0)?;
         Ok(write.commit()?)
     }
 

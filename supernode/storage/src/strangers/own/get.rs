@@ -103,7 +103,7 @@ impl Own {
     }
 
     /// The segment's bytes `range`, within a window.
-    async fn read_segment(
+    pub(super) async fn read_segment(
         self: &Arc<Self>,
         segment: SegmentId,
         stored: &Stored,

@@ -13,12 +13,14 @@
 
 mod catalog;
 mod get;
+mod given_up;
 mod put;
+mod segments;
 mod shards;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -66,8 +68,8 @@ pub struct Listed {
 /// A segment, as a status shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SegmentStatus {
-    /// The object it is of.
-    pub name: String,
+    /// The object it is of; nothing where only the S3 door knows.
+    pub name: Option<String>,
     /// Its own name.
     pub segment: String,
     /// Shards held, needed and in all.
@@ -104,6 +106,8 @@ pub struct Own {
     state: Mutex<State>,
     /// Something is to be done before the next deadline.
     changed: Notify,
+    /// Leases are to be ended.
+    given_up: Notify,
     segments_at_once: Semaphore,
     started: std::time::Instant,
 }
@@ -130,6 +134,10 @@ impl Own {
         let (catalog, before) = tokio::task::spawn_blocking(move || {
             let catalog = Catalog::open(&path)?;
             let before = catalog.load().with_context(|| format!("reading {}", path.display()))?;
+            let broken_off = catalog.give_up_intents()?;
+            if broken_off > 0 {
+                tracing::info!(segments = broken_off, "uploads that were broken off are let go");
+            }
             anyhow::Ok((catalog, before))
         })
         .await??;
@@ -157,21 +165,17 @@ impl Own {
             custody.watch(Instant::default(), record, line, &held)?;
         }
         let state = Mutex::new(State { custody, directory: Directory::default(), contacts });
-        let own = Arc::new(Self {
+        Ok(Arc::new(Self {
             config,
             key,
             network,
             catalog,
             state,
             changed: Notify::new(),
+            given_up: Notify::new(),
             segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
             started: std::time::Instant::now(),
-        });
-        for stored in before.intents {
-            tracing::info!(leases = stored.leases.len(), "an upload that was broken off is let go");
-            tokio::spawn(Arc::clone(&own).let_go(stored));
-        }
-        Ok(own)
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -253,7 +257,8 @@ impl Own {
     /// Where the catalogue cannot be read.
     pub async fn status(&self) -> anyhow::Result<Status> {
         let catalog = self.catalog.clone();
-        let (rows, evidence) = blocking(move || Ok((catalog.objects()?, catalog.evidence()?))).await?;
+        let look = move || Ok((catalog.objects()?, catalog.segments()?, catalog.evidence()?));
+        let (rows, all, evidence) = blocking(look).await?;
         let bucket = self.bucket();
         let mut status = Status::default();
         for account in evidence {
@@ -266,9 +271,13 @@ impl Own {
             let (name, record) = (bucket.open_path(&path)?, ObjectRecord::read(&record)?);
             if let Body::Parts(parts) = record.public.body {
                 let ids = parts.into_iter().flat_map(|part| part.segments);
-                segments.extend(ids.map(|segment| (name.as_str().to_owned(), segment)));
+                segments.extend(ids.map(|segment| (Some(name.as_str().to_owned()), segment)));
             }
         }
+        let named: BTreeSet<SegmentId> = segments.iter().map(|(_, segment)| *segment).collect();
+        segments.extend(
+            all.into_iter().filter(|segment| !named.contains(segment)).map(|segment| (None, segment)),
+        );
         for (name, segment) in segments {
             let catalog = self.catalog.clone();
             let Some(stored) = blocking(move || catalog.segment(segment)).await? else { continue };
@@ -291,24 +300,6 @@ impl Own {
         status.standings =
             standings.map(|(holder, standing)| (holder.to_string(), standing.to_string())).collect();
         Ok(status)
-    }
-
-    /// Ends the leases of what is not wanted any more, as far as the holders can be reached; the rest ends by itself.
-    async fn let_go(self: Arc<Self>, stored: Stored) {
-        let (segment, _) = stored.record.encode();
-        for (shard, lease, _) in &stored.leases {
-            if let Some(root) = stored.record.root(*shard) {
-                self.drop_shard(&lease.holder, root).await;
-            }
-        }
-        let catalog = self.catalog.clone();
-        if let Err(error) = blocking(move || catalog.forget_intent(segment)).await {
-            tracing::warn!(%error, "an upload that was broken off could not be forgotten");
-        }
-    }
-
-    fn forget_segment(&self, segment: SegmentId) {
-        self.state().custody.forget(segment);
     }
 }
 

@@ -100,7 +100,7 @@ impl Own {
         let stored = stored.await;
         if stored.is_err() {
             for stored in segments {
-                tokio::spawn(Arc::clone(self).let_go(stored));
+                self.give_up(stored.record.encode().0).await?;
             }
         }
         stored
@@ -124,12 +124,8 @@ impl Own {
         let record = draft.sign(&secret, &record_key, &fresh::<24>()?, &self.key)?;
         let (catalog, rows) = (self.catalog.clone(), segments.to_vec());
         let before = blocking(move || catalog.commit(&sealed_path, &record, &rows)).await?;
-        for Stored { record, leases } in segments {
-            let held: Vec<_> =
-                leases.iter().map(|(shard, lease, _)| (*shard, lease.holder.clone())).collect();
-            let line = record.shape().profile().repair_line();
-            let watched = self.state().custody.watch(self.now(), record.clone(), line, &held);
-            watched.context("the object is stored, and cannot be watched over")?;
+        for stored in segments {
+            self.watch_over(stored).context("the object is stored, and cannot be watched over")?;
         }
         self.changed.notify_one();
         if let Some(before) = before {
@@ -139,32 +135,34 @@ impl Own {
     }
 
     /// Lets go of what a record named that was replaced.
-    async fn release(self: &Arc<Self>, record: &[u8]) {
+    async fn release(&self, record: &[u8]) {
         let Ok(ObjectRecord { public: ObjectDraft { body: Body::Parts(parts), .. }, .. }) =
             ObjectRecord::read(record)
         else {
             return;
         };
         for segment in parts.into_iter().flat_map(|part| part.segments) {
-            self.forget_segment(segment);
-            let catalog = self.catalog.clone();
-            let removed = blocking(move || {
-                let stored = catalog.segment(segment)?;
-                catalog.remove_segment(segment)?;
-                Ok(stored)
-            });
-            match removed.await {
-                Ok(Some(stored)) => drop(tokio::spawn(Arc::clone(self).let_go(stored))),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a segment that was replaced could not be forgotten"),
+            if let Err(error) = self.give_up(segment).await {
+                tracing::warn!(%error, "a segment that was replaced could not be given up");
             }
         }
     }
 
     async fn put_segment(self: &Arc<Self>, sealed: Vec<u8>, moved: &Moved) -> anyhow::Result<Stored> {
         let _place = self.segments_at_once.acquire().await?;
+        let profile = Profile::for_network(independent(&self.holders()));
+        self.spread(sealed, profile, moved).await
+    }
+
+    /// Sends a segment's shards to holders. On return enough of them signed for it, and it is an intent with its leases.
+    /// The caller has one of the places in memory.
+    pub(super) async fn spread(
+        self: &Arc<Self>,
+        sealed: Vec<u8>,
+        profile: Profile,
+        moved: &Moved,
+    ) -> anyhow::Result<Stored> {
         let holders = self.holders();
-        let profile = Profile::for_network(independent(&holders));
         let bytes = sealed.len() as u64;
         let shape = SegmentShape::new(profile, bytes).context("a segment without bytes")?;
         let (record, shards) = blocking(move || encode(shape, &sealed)).await?;
@@ -205,7 +203,7 @@ impl Own {
         blocking(move || catalog.put_intent(&row)).await?;
         if !acknowledged {
             let held = stored.leases.len();
-            tokio::spawn(Arc::clone(self).let_go(stored));
+            self.give_up(segment).await?;
             bail!("{held} holders took their shard, where {enough} would have been enough");
         }
         Ok(stored)

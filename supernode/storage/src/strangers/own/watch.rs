@@ -34,6 +34,8 @@ const WINDOW_STRIPES: u32 = 16;
 impl Own {
     /// Watches until `shutdown`.
     pub fn run(self: &Arc<Self>, shutdown: CancellationToken) -> JoinHandle<()> {
+        let letting_go = shutdown.clone().run_until_cancelled_owned(Arc::clone(self).let_go_of_all());
+        let letting_go = tokio::spawn(letting_go);
         let own = Arc::clone(self);
         tokio::spawn(async move {
             let (mut tidy, mut renew) =
@@ -49,7 +51,17 @@ impl Own {
                 }
             }
             own.tidy().await;
+            if letting_go.await.is_err() {
+                tracing::error!("letting go of what was deleted ended in a panic");
+            }
         })
+    }
+
+    /// Watches over a segment from now on.
+    pub(super) fn watch_over(&self, Stored { record, leases }: &Stored) -> Result<(), repair::WatchError> {
+        let held: Vec<_> = leases.iter().map(|(shard, lease, _)| (*shard, lease.holder.clone())).collect();
+        let line = record.shape().profile().repair_line();
+        self.state().custody.watch(self.now(), record.clone(), line, &held).map(drop)
     }
 
     /// Does what is due, and says for how long nothing is.

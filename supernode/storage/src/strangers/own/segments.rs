@@ -1,0 +1,139 @@
+//! Segments of the S3 door, whose metadata says what refers to them: stored and unsettled first, watched over once they
+//! are kept.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use shared::{
+    base::SegmentId,
+    storage::{
+        erasure::{BLOCK_BYTES, Profile, SegmentShape},
+        record::SegmentRecord,
+    },
+};
+
+use super::{Own, blocking, catalog::Stored};
+use crate::store::{ByteStream, StoreError};
+
+/// What a reader fetches at once, and twice that is what it has in memory: 16 stripes of 4/12.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// The window that is read, and the next.
+const WINDOWS: usize = 2;
+
+impl Own {
+    /// Codes and sends a segment of `bytes`. It is durable on return, and unsettled.
+    ///
+    /// # Errors
+    /// Says why: mostly that too few holders took a shard. Nothing is kept then.
+    pub(in crate::strangers) async fn put_unsettled(
+        self: &Arc<Self>,
+        sealed: ByteStream,
+        bytes: u64,
+        profile: Profile,
+    ) -> anyhow::Result<SegmentRecord> {
+        // Before the bytes are read, so that those that wait take no memory.
+        let _place = self.segments_at_once.acquire().await?;
+        let mut segment = Vec::with_capacity(usize::try_from(bytes)?);
+        let mut sealed = sealed;
+        while let Some(piece) = sealed.try_next().await? {
+            segment.extend_from_slice(&piece);
+        }
+        let stored = self.spread(segment, profile, &(Arc::new(|_| {}) as super::Moved)).await?;
+        let (catalog, row) = (self.catalog.clone(), stored.clone());
+        blocking(move || catalog.put_unsettled(&row)).await?;
+        Ok(stored.record)
+    }
+
+    /// Segments that are unsettled.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be read.
+    pub(in crate::strangers) async fn unsettled(&self) -> anyhow::Result<Vec<SegmentRecord>> {
+        let catalog = self.catalog.clone();
+        let unsettled = blocking(move || catalog.unsettled()).await?;
+        Ok(unsettled.into_iter().map(|stored| stored.record).collect())
+    }
+
+    /// These are kept: watches over them from now on. Those that were given up meanwhile stay so.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be written.
+    pub(in crate::strangers) async fn settle(&self, segments: Vec<SegmentId>) -> anyhow::Result<()> {
+        let catalog = self.catalog.clone();
+        for stored in blocking(move || catalog.settle(&segments)).await? {
+            if let Err(error) = self.watch_over(&stored) {
+                tracing::error!(%error, "a segment is stored, and cannot be watched over");
+            }
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The sealed bytes `range` of a segment, window after window.
+    ///
+    /// # Errors
+    /// Where the segment is not in the catalogue. What cannot be fetched ends the stream with an error.
+    pub(in crate::strangers) async fn read_sealed(
+        self: &Arc<Self>,
+        record: &SegmentRecord,
+        range: Range<u64>,
+    ) -> anyhow::Result<ByteStream> {
+        let (segment, _) = record.encode();
+        let stored = Arc::new(self.stored(segment).await?);
+        let own = Arc::clone(self);
+        let windows = futures::stream::iter(windows(record.shape(), range));
+        let read = windows.map(move |window| {
+            let (own, stored) = (Arc::clone(&own), Arc::clone(&stored));
+            async move { own.window(segment, &stored, window).await }
+        });
+        Ok(read.buffered(WINDOWS).boxed())
+    }
+
+    async fn window(
+        self: &Arc<Self>,
+        segment: SegmentId,
+        stored: &Stored,
+        window: Range<u64>,
+    ) -> std::io::Result<Bytes> {
+        let read = self.read_segment(segment, stored, window).await;
+        let error = |error| std::io::Error::other(StoreError::Holders(format!("{error:#}")));
+        read.map(Bytes::from).map_err(error)
+    }
+}
+
+/// Cuts a range where a window of whole stripes ends.
+fn windows(shape: SegmentShape, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
+    let stripe = BLOCK_BYTES * u64::from(shape.profile().data_shards());
+    let window = (WINDOW_BYTES / stripe).max(1) * stripe;
+    let (mut at, end) = (range.start, range.end.min(shape.bytes()));
+    std::iter::from_fn(move || {
+        let next = (at / window + 1) * window;
+        let found = at..next.min(end);
+        at = next;
+        (!found.is_empty()).then_some(found)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_the_range_cut_at_stripes() {
+        for profile in [Profile::SMALL, Profile::MIDDLE, Profile::WIDE] {
+            let shape = SegmentShape::new(profile, 50_000_001).unwrap();
+            let stripe = BLOCK_BYTES * u64::from(profile.data_shards());
+            for range in [0..50_000_001, 7..8, 4_194_303..4_194_305, 10_000_000..60_000_000, 9..9] {
+                let mut at = range.start;
+                for window in windows(shape, range.clone()) {
+                    assert_eq!(window.start, at);
+                    assert!(at == range.start || at % stripe == 0);
+                    assert!(window.end - window.start <= WINDOW_BYTES);
+                    at = window.end;
+                }
+                assert_eq!(at, range.end.min(50_000_001).max(range.start));
+            }
+        }
+    }
+}

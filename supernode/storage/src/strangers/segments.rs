@@ -1,0 +1,132 @@
+//! The S3 door's segments among strangers: [`Segments`] on [`Own`].
+//!
+//! ```text
+//! put ─► spool: this node's store ─► a place in memory ─► code ─► enough holders signed ─► catalogue: unsettled
+//! keep, settle ─► catalogue: watched over     read ◄─ windows ◄─ holders     release ─► given up ─► leases end
+//! ```
+//! A segment comes as slowly as its client sends it, and fills a place in memory only once it is whole.
+//!
+//! What lies whole on this node from when no profile was configured is read and released there.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use shared::{
+    base::SegmentId,
+    storage::{erasure::Profile, record::SegmentRecord},
+};
+
+use super::own::Own;
+use crate::{
+    objects::{LocalSegments, Segments, StoredSegment},
+    store::{Blobs, ByteStream, Held, StoreError},
+};
+
+/// The lease of a segment that is on its way to holders.
+const SPOOLED: &[u8] = b"segment/spooled";
+/// Leases looked at in one go.
+const PAGE: usize = 1024;
+
+/// Segments in shards on strangers' disks.
+pub struct SpreadSegments {
+    own: Arc<Own>,
+    blobs: Arc<dyn Blobs>,
+    local: LocalSegments,
+    profile: Option<Profile>,
+    kept: Mutex<Vec<SegmentId>>,
+}
+
+impl SpreadSegments {
+    /// Of `own`, by way of a store on this node. Without a `profile`, new segments lie whole on this node, and those that
+    /// were spread before are read.
+    pub fn new(own: Arc<Own>, blobs: Arc<dyn Blobs>, profile: Option<Profile>) -> Self {
+        let local = LocalSegments::new(Arc::clone(&blobs));
+        Self { own, blobs, local, profile, kept: Mutex::default() }
+    }
+
+    async fn spread(&self, held: Held, profile: Profile) -> Result<StoredSegment, StoreError> {
+        let bytes = held.shape.size();
+        let sealed = self.blobs.read(held.root, 0..bytes).await?;
+        let record = self.own.put_unsettled(sealed, bytes, profile).await.map_err(holders)?;
+        Ok(StoredSegment { id: record.encode().0, record })
+    }
+
+    /// What the last process had not sent yet, and nothing refers to.
+    async fn forget_spooled(&self) -> Result<(), StoreError> {
+        loop {
+            let page = self.blobs.leases(SPOOLED, None, PAGE).await?;
+            for (lease, root) in &page {
+                self.blobs.release(*root, lease).await?;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Whether a segment lies whole on this node: whatever is spread has more shards than one.
+fn is_local(record: &SegmentRecord) -> bool {
+    record.shape().profile().total_shards() == 1
+}
+
+fn holders(error: anyhow::Error) -> StoreError {
+    StoreError::Holders(format!("{error:#}"))
+}
+
+#[async_trait]
+impl Segments for SpreadSegments {
+    async fn put(&self, sealed: ByteStream) -> Result<StoredSegment, StoreError> {
+        let Some(profile) = self.profile else { return self.local.put(sealed).await };
+        let held = self.blobs.put(sealed, None, SPOOLED).await?;
+        let spread = self.spread(held, profile).await;
+        if let Err(error) = self.blobs.release(held.root, SPOOLED).await {
+            tracing::warn!(%error, "a segment that was sent stays on this node until the next start");
+        }
+        spread
+    }
+
+    fn keep(&self, segments: Vec<StoredSegment>) {
+        let (local, spread): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|segment| is_local(&segment.record));
+        self.local.keep(local);
+        let spread = spread.into_iter().map(|segment| segment.id);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(spread);
+    }
+
+    async fn read(&self, record: &SegmentRecord, range: Range<u64>) -> Result<ByteStream, StoreError> {
+        if is_local(record) {
+            return self.local.read(record, range).await;
+        }
+        self.own.read_sealed(record, range).await.map_err(holders)
+    }
+
+    async fn release(&self, record: &SegmentRecord) -> Result<(), StoreError> {
+        if is_local(record) {
+            return self.local.release(record).await;
+        }
+        self.own.give_up(record.encode().0).await.map_err(holders)
+    }
+
+    async fn unsettled(&self) -> Result<Vec<StoredSegment>, StoreError> {
+        self.forget_spooled().await?;
+        let mut unsettled = self.local.unsettled().await?;
+        let spread = self.own.unsettled().await.map_err(holders)?;
+        unsettled.extend(spread.into_iter().map(|record| StoredSegment { id: record.encode().0, record }));
+        Ok(unsettled)
+    }
+
+    async fn settle(&self) -> Result<(), StoreError> {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        if !kept.is_empty()
+            && let Err(error) = self.own.settle(kept.clone()).await
+        {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(kept);
+            return Err(holders(error));
+        }
+        self.local.settle().await
+    }
+}
