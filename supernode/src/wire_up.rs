@@ -42,7 +42,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // Money, before whatever may earn or spend it.
     let money_meters = chain::Meters::register(&mut registry);
     let money = match config.chain {
-        Some(config) => Some(Arc::new(Money::open(config, data_dir.path(), money_meters).await?)),
+        Some(config) => {
+            Some(Arc::new(Money::open(config, data_dir.path(), &key.public(), money_meters).await?))
+        }
         None => None,
     };
 

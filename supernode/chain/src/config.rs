@@ -1,6 +1,9 @@
 //! What an operator says about the chain.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use shared::{
@@ -8,6 +11,11 @@ use shared::{
     identity::Account,
 };
 use url::Url;
+
+use crate::Others;
+
+/// The account's key, where the configuration names none.
+const KEY_FILE: &str = "account.key";
 
 /// The `[chain]` section of the configuration.
 #[derive(Clone, Deserialize)]
@@ -79,6 +87,18 @@ impl Config {
     #[must_use]
     pub fn contract(&self) -> ChannelContract {
         ChannelContract { chain_id: self.chain_id, address: self.channels }
+    }
+
+    /// The contracts beside it.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        Others { stakes: self.stakes, payouts: self.payouts }
+    }
+
+    /// Where the account's key is.
+    #[must_use]
+    pub fn key_file(&self, data_dir: &Path) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE))
     }
 
     /// When to claim.

@@ -18,10 +18,10 @@ mod service;
 mod settler;
 mod store;
 
-pub use client::{At, BlockRef, Chain, ChainError, ChannelState, Others};
+pub use client::{At, BlockRef, Chain, ChainError, ChannelState, NodeState, Others, PayoutState};
 pub use config::Config;
 pub use meters::Meters;
 pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState};
-pub use service::{Money, MoneyStatus};
+pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};
 pub use store::{BookedChannel, Direction, StoreError};

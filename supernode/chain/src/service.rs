@@ -10,19 +10,20 @@ use anyhow::Context as _;
 use shared::{
     base::UnixSeconds,
     economy::{Amount, ledger::Book},
-    identity::{Account, AccountKey},
+    identity::{Account, AccountKey, PublicKey, StakeBinding, eip712::Word},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Chain, ChainError, Config, Meters, Others, Purse, PurseError, Settlement, Settler, SettlerError,
-    StoreError, Terms,
+    Chain, ChainError, Config, Meters, Purse, PurseError, Settlement, Settler, SettlerError, StoreError,
+    Terms,
 };
 
 /// Vouchers and books, within the data directory.
 const PURSE_FILE: &str = "purse.redb";
-/// The account's key, where the configuration names none.
-const KEY_FILE: &str = "account.key";
+
+/// A node that starts waits so long for the chain's, and then goes on without it.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a node's money stands. Amounts are base units of the token, by the books.
 #[derive(Clone, Debug)]
@@ -81,6 +82,8 @@ pub struct Money {
     config: Config,
     key: AccountKey,
     purse: Arc<Purse>,
+    /// Our node, where stakes are configured.
+    stakes: Vec<Word>,
     meters: Meters,
     seen: Mutex<Seen>,
     /// Connected at the opening; nothing where its node was away then.
@@ -93,8 +96,13 @@ impl Money {
     ///
     /// # Errors
     /// Says what to correct: the key, the purse's file, or the section's chain and contracts.
-    pub async fn open(config: Config, data_dir: &Path, meters: Meters) -> anyhow::Result<Self> {
-        let key_file = config.key_file.clone().unwrap_or_else(|| data_dir.join(KEY_FILE));
+    pub async fn open(
+        config: Config,
+        data_dir: &Path,
+        node: &PublicKey,
+        meters: Meters,
+    ) -> anyhow::Result<Self> {
+        let key_file = config.key_file(data_dir);
         let contract = config.contract();
         let settled = config.rpc.is_some();
         let settlement = if settled { Settlement::Chain(contract) } else { Settlement::Unsettled(contract) };
@@ -113,8 +121,15 @@ impl Money {
             anyhow::Ok((key, Arc::new(purse)))
         })
         .await??;
-        let mut money = Self { config, key, purse, meters, seen: Mutex::default(), chain: None };
-        money.chain = match money.connect().await {
+        let stakes = config.stakes.map(|registry| {
+            let binding = StakeBinding { chain_id: config.chain_id, registry, operator: key.account() };
+            binding.node_name(node)
+        });
+        let stakes = stakes.into_iter().collect();
+        let mut money = Self { config, key, purse, stakes, meters, seen: Mutex::default(), chain: None };
+        let reached = tokio::time::timeout(REACHED_WITHIN, money.connect()).await;
+        money.chain = match reached.unwrap_or_else(|_| Some(Err(ChainError::Rpc("it takes its time".into()))))
+        {
             None => None,
             Some(Ok(chain)) => Some(Arc::new(chain)),
             Some(Err(ChainError::Rpc(why))) => {
@@ -123,10 +138,7 @@ impl Money {
                 None
             }
             Some(Err(error)) => {
-                return Err(anyhow::Error::new(error).context(
-                    "the section [chain] does not fit the chain behind its rpc: correct rpc, chain_id, channels, \
-                     stakes or payouts, or remove rpc to run unsettled",
-                ));
+                return Err(anyhow::Error::new(error).context(MISFIT));
             }
         };
         Ok(money)
@@ -170,7 +182,7 @@ impl Money {
                 rule: self.config.rule(),
                 coin_price: self.config.coin_price,
                 poll: self.poll(),
-                stakes: Vec::new(),
+                stakes: self.stakes.clone(),
             };
             let settler = Settler::new(chain, Arc::clone(&self.purse), terms);
             settler.run(shutdown.clone(), |looked| self.handle_look(looked)).await;
@@ -203,8 +215,8 @@ impl Money {
     }
 
     async fn connect(&self) -> Option<Result<Chain, ChainError>> {
-        let others = Others { stakes: self.config.stakes, payouts: self.config.payouts };
-        Some(Chain::connect(self.config.rpc.clone()?, &self.key, self.config.contract(), others).await)
+        let config = &self.config;
+        Some(Chain::connect(config.rpc.clone()?, &self.key, config.contract(), config.others()).await)
     }
 
     fn handle_look(&self, looked: &Result<crate::Looked, SettlerError>) {
@@ -233,6 +245,26 @@ impl Money {
     }
 }
 
+/// Connects for one command of an operator. Nothing of the node's own files but its account's key is looked at, so
+/// that a node may run meanwhile.
+///
+/// # Errors
+/// Says what to correct or to make.
+pub async fn reach(config: &Config, data_dir: &Path) -> anyhow::Result<Chain> {
+    let key = runtime::load_account_key(&config.key_file(data_dir)).context("[chain] key_file")?;
+    let rpc = config.rpc.clone().context(
+        "the section [chain] has no `rpc`: set it to a JSON-RPC endpoint of the chain, which this command asks",
+    )?;
+    match Chain::connect(rpc, &key, config.contract(), config.others()).await {
+        Err(error @ (ChainError::WrongChain { .. } | ChainError::NoContract(_))) => {
+            Err(anyhow::Error::new(error).context(MISFIT))
+        }
+        reached => Ok(reached?),
+    }
+}
+
+const MISFIT: &str = "the section [chain] does not fit the chain behind its rpc: correct rpc, chain_id, channels, \
+                      stakes or payouts, or remove rpc to run unsettled";
 const AWAY: &str = "the chain's node does not answer; claims wait for it";
 
 const fn word(error: &ChainError) -> &'static str {
@@ -243,8 +275,10 @@ const fn word(error: &ChainError) -> &'static str {
         ChainError::WrongChain { .. } | ChainError::NoContract(_) => {
             "the chain behind rpc is not the one that [chain] names; correct the section"
         }
-        ChainError::NotConfigured(_) | ChainError::Key => {
+        ChainError::NotConfigured(..) | ChainError::Key | ChainError::TooLong { .. } => {
             "the section [chain] is not complete; the log says more"
         }
+        ChainError::NoCoins => "the account has too few of the chain's coins to pay for gas; send it some",
+        ChainError::Overtaken => "another process sends transactions of this account; it is tried again",
     }
 }

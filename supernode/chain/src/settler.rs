@@ -244,7 +244,8 @@ impl Settler {
         }
         for node in &self.terms.stakes {
             let amount = self.chain.stake_of(*node, at).await?;
-            let since = booked.map_or(0, |booked| booked + 1);
+            // Before the books began nothing is of interest.
+            let since = booked.map_or(block.number, |booked| booked) + 1;
             let withdrawn = self.chain.stake_withdrawn(*node, since, block.number).await?;
             state.stakes.insert(*node, StakeState { amount, withdrawn });
         }

@@ -125,6 +125,8 @@ fn sim() -> Result<Count> {
 }
 
 fn net() -> Result<Count> {
+    // The binary's commands about money are tested on the chain that comes with the contracts.
+    tools::npm_packages(contracts::DIRECTORY)?;
     let packages = packages()?;
     let others = packages.iter().map(String::as_str);
     let others = others
