@@ -1,5 +1,6 @@
 //! `blackhole`: a supernode, and a publisher's tool, in one binary to hand out.
 
+mod about;
 mod account;
 mod channel;
 mod cli;

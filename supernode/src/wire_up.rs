@@ -1,7 +1,6 @@
 //! How a node is put together, from top to bottom, and taken apart in reverse.
 
 use std::{
-    collections::BTreeSet,
     io::Write as _,
     sync::{Arc, Weak},
     time::Duration,
@@ -12,20 +11,22 @@ use cdn::{
     Cdn,
     swarm::{self, SwarmParts},
 };
-use chain::Money;
-use gateway::{Edge, MoneyStatus, NetworkStatus, PeerAddresses, Server};
+use chain::{Earnings, Money, News, Teller};
+use gateway::{Edge, PeerAddresses, Server};
 use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
-use shared::{cdn::bulk::PROTOCOL, identity::PublicKey, storage::messages};
+use shared::{cdn::bulk::PROTOCOL, storage::messages};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, strangers};
+use crate::{about::About, config::Config, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
+/// What was served, in the data directory.
+const EARNINGS_FILE: &str = "earnings.redb";
 /// The certificate whose hash WebRTC Direct addresses carry, beside it.
 const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
@@ -40,6 +41,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let mut registry = Registry::default();
 
     // Money, before whatever may earn or spend it.
+    let settling = CancellationToken::new();
+    let earnings = {
+        let (path, config) = (data_dir.path().join(EARNINGS_FILE), config.earnings);
+        let open = move || {
+            let opened = Earnings::open(&path, config, runtime::unix_now());
+            opened.with_context(|| format!("opening {}", path.display()))
+        };
+        tokio::task::spawn_blocking(open).await??
+    };
+    let (teller, recording) = chain::recorder(&earnings, settling.clone());
+    let recorded = tokio::spawn(recording);
     let money_meters = chain::Meters::register(&mut registry);
     let money = match config.chain {
         Some(config) => {
@@ -83,6 +95,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 events: links,
                 dial: dial(Arc::downgrade(&network)),
                 addresses: own_addresses(Arc::downgrade(&network)),
+                tell: tell(teller),
             };
             let swarm = swarm::join(parts, shutdown.clone());
             (Some(network), Some(swarm), storing)
@@ -102,7 +115,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let node = Node { key: key.public(), network: network.clone(), money: money.clone() };
+    let node = About { key: key.public(), network: network.clone(), money: money.clone(), earnings };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
     let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
@@ -110,7 +123,6 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
     // Services end first: what they counted last is kept.
-    let settling = CancellationToken::new();
     let settled = money.map(|money| tokio::spawn(money.run(settling.clone())));
     announce(&url, s3.as_deref(), &peer)?;
 
@@ -135,6 +147,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     garbage.await.context("the garbage collection ended in a panic")?;
     settling.cancel();
+    recorded.await.context("counting what was served ended in a panic")?;
     if let Some(settled) = settled {
         settled.await.context("settlement ended in a panic")?;
     }
@@ -142,53 +155,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A tab asks two; more are for families of addresses that it may lack.
-const STUN_ENDPOINTS_MAX: usize = 4;
-
-/// What the edge tells others about this node.
-struct Node {
-    key: PublicKey,
-    network: Option<Arc<Network>>,
-    money: Option<Arc<Money>>,
-}
-
-impl gateway::Node for Node {
-    fn addresses(&self) -> PeerAddresses {
-        let addresses = self.network.iter().flat_map(|network| {
-            let external = network.external_addrs();
-            external.into_iter().chain(network.listen_addrs())
+/// Lets what receivers sign for be counted.
+fn tell(teller: Teller) -> swarm::Tell {
+    Box::new(move |served| {
+        teller.tell(match served {
+            swarm::Served::Receipt { session, sent, receipt } => News::Receipt { session, sent, receipt },
+            swarm::Served::Ended { receiver, session, sent } => News::Ended { receiver, session, sent },
         });
-        let mut seen = BTreeSet::new();
-        let addresses: Vec<_> = addresses.filter(|address| seen.insert(address.to_string())).collect();
-        let mut stun: Vec<_> = addresses.iter().filter_map(net::stun_endpoint).collect();
-        stun.truncate(STUN_ENDPOINTS_MAX);
-        PeerAddresses {
-            peer_id: self.key.to_peer_id().to_string(),
-            did: self.key.to_string(),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-            stun: stun.iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    fn network(&self) -> Option<NetworkStatus> {
-        let net::NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused } =
-            self.network.as_ref()?.status();
-        Some(NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused })
-    }
-
-    fn money(&self) -> Option<MoneyStatus> {
-        let status = self.money.as_ref()?.status();
-        let now = runtime::unix_now().0;
-        Some(MoneyStatus {
-            account: status.account.to_string(),
-            chain_id: status.chain_id,
-            settled: status.settled,
-            figures: status.figures().to_vec(),
-            claimed: status.claimed,
-            answered: status.answered.map(|at| Duration::from_secs(now.saturating_sub(at.0))),
-            problem: status.problem,
-        })
-    }
+    })
 }
 
 /// Lets the core connect: to the first of a peer's addresses that answers.

@@ -16,7 +16,7 @@ mod listed {
     use crate::{
         base::SiteId,
         cdn::messages::{self, MAX_PEERS},
-        peer::{Role, control::ASK_EVERY},
+        peer::{Event, Role, control::ASK_EVERY, link::Link},
         wire::cdn as wire,
     };
 
@@ -65,6 +65,25 @@ mod listed {
             self.transmit(id, messages::control(wire::control::Message::Peers(answer)));
         }
 
+        /// Says that a receiver signed for more: supernodes keep receipts.
+        pub(in crate::peer) fn tell_of_receipt(&mut self, id: LinkId) {
+            let Some(link) = self.links.get(&id).filter(|_| self.config.role == Role::Supernode) else {
+                return;
+            };
+            if let Some(receipt) = link.account.newest.clone() {
+                let (session, sent) = (link.session, link.account.sent);
+                self.events.push_back(Event::Receipted { session, sent, receipt });
+            }
+        }
+
+        /// Says that no more receipts come of a link that is gone.
+        pub(in crate::peer) fn tell_of_end(&mut self, link: &Link) {
+            if self.config.role == Role::Supernode && link.account.receipted > 0 {
+                let (receiver, session, sent) = (link.peer.clone(), link.session, link.account.sent);
+                self.events.push_back(Event::SessionEnded { receiver, session, sent });
+            }
+        }
+
         /// Takes a peer off the lists once its last link is gone.
         pub(in crate::peer) fn delist(&mut self, peer: &PublicKey) {
             let gone = !self.links.values().any(|other| other.peer == *peer);
@@ -82,6 +101,12 @@ impl Peer {
 
     /// A tab introduces nobody.
     pub(super) fn introduce(&mut self, _: Instant, _: LinkId, _: AskPeers) {}
+
+    /// A tab keeps its receipts with their links.
+    pub(super) fn tell_of_receipt(&mut self, _: LinkId) {}
+
+    /// And until their end.
+    pub(super) fn tell_of_end(&mut self, _: &super::link::Link) {}
 
     /// Nobody was listed.
     pub(super) fn delist(&mut self, _: &PublicKey) {}

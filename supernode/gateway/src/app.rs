@@ -26,7 +26,7 @@ use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Config, Meters, blobs, lingering::Lingering, manifests, problem::Problem, status, tab_files,
+    Config, Meters, blobs, earnings, lingering::Lingering, manifests, problem::Problem, status, tab_files,
     tab_files::TabFiles,
 };
 
@@ -42,6 +42,9 @@ pub struct PeerAddresses {
     /// Where it tells tabs their own address as others see it (STUN, RFC 8489): `host:port`.
     pub stun: Vec<String>,
 }
+
+pub(crate) const EARNINGS: &str = "/status/earnings";
+pub(crate) const EARNINGS_CSV: &str = "/status/earnings.csv";
 
 /// Visitors are counted up to here and then from the beginning: enough to tell those who come together apart.
 const VISITORS: u32 = 4096;
@@ -91,6 +94,76 @@ pub struct MoneyStatus {
     pub problem: Option<&'static str>,
 }
 
+/// Sums over sessions of serving.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EarnedSums {
+    /// How many.
+    pub sessions: u64,
+    /// Payload bytes that were sent.
+    pub sent: u64,
+    /// Of those, signed for by their receivers.
+    pub signed: u64,
+    /// What that comes to, in base units of the token.
+    pub worth: u128,
+}
+
+/// What was earned by serving.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EarningsStatus {
+    /// Base units for each so many bytes, where a price is asked.
+    pub price: Option<(u64, u64)>,
+    /// Not booked yet.
+    pub running: EarnedSums,
+    /// Booked, since ever.
+    pub booked: EarnedSums,
+    /// Of those, sessions that are kept with their receipts.
+    pub kept: u64,
+    /// Entries of the books.
+    pub entries: u64,
+    /// Receipts that there was no room for, since the start.
+    pub lost: u64,
+}
+
+/// One session of serving, with the receipt behind it.
+#[derive(Clone, Debug)]
+pub struct EarnedSession {
+    /// Who received and signed, as `did:key:…`.
+    pub receiver: String,
+    /// Its number.
+    pub number: u64,
+    /// When its first receipt came,
+    pub first: UnixSeconds,
+    /// and when the newest.
+    pub last: UnixSeconds,
+    /// Payload bytes that were sent.
+    pub sent: u64,
+    /// Of those, signed for.
+    pub signed: u64,
+    /// Base units for each so many bytes, where a price was asked.
+    pub price: Option<(u64, u64)>,
+    /// What it comes to.
+    pub worth: u128,
+    /// With which batch it was booked, once it was.
+    pub batch: Option<u64>,
+    /// The receipt as it was signed,
+    pub receipt: Vec<u8>,
+    /// and its signature.
+    pub signature: Vec<u8>,
+}
+
+/// A day of which only sums are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct EarnedDay {
+    /// When it began.
+    pub begins: UnixSeconds,
+    /// What it came to.
+    pub sums: EarnedSums,
+}
+
+/// Where a page of sessions ends, as the node says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position(pub Vec<u8>);
+
 /// What the edge asks the node for, each time anew.
 pub trait Node: Send + Sync {
     /// Where it can be dialled.
@@ -99,6 +172,29 @@ pub trait Node: Send + Sync {
     fn network(&self) -> Option<NetworkStatus>;
     /// How its money stands; none where it deals with none.
     fn money(&self) -> Option<MoneyStatus>;
+    /// What was earned by serving.
+    fn earnings(&self) -> EarningsStatus;
+    /// Sessions that are not booked yet, after the one of this receiver and number; at most so many.
+    fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession>;
+    /// Booked sessions, the newest first, at most so many; and where to go on, where there are more. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn booked(
+        &self,
+        after: Option<Position>,
+        max: usize,
+    ) -> Result<(Vec<EarnedSession>, Option<Position>), String>;
+    /// Sums by receiver, those with the most bytes first, at most so many. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn receivers(&self, max: usize) -> Result<Vec<(String, EarnedSums)>, String>;
+    /// Days of which only sums are kept, the newest first, at most so many. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn days(&self, max: usize) -> Result<Vec<EarnedDay>, String>;
 }
 
 /// Everything the edge answers from. Cheap to clone.
@@ -111,7 +207,9 @@ pub(crate) struct Inner {
     pub(crate) cdn: Cdn,
     pub(crate) tab: TabFiles,
     pub(crate) meters: Meters,
-    pub(crate) node: Box<dyn Node>,
+    pub(crate) node: Arc<dyn Node>,
+    /// Whether whoever asks from this machine is its operator.
+    pub(crate) trusts_this_machine: bool,
     pub(crate) started: Instant,
     visitors: AtomicU32,
     registry: Mutex<Registry>,
@@ -135,7 +233,9 @@ impl Edge {
             cdn,
             tab,
             meters,
-            node: Box::new(node),
+            node: Arc::new(node),
+            // Behind a proxy everybody seems to ask from here.
+            trusts_this_machine: config.public_url.is_none(),
             started: Instant::now(),
             visitors: AtomicU32::new(0),
             registry: Mutex::new(registry),
@@ -153,6 +253,8 @@ impl Edge {
             .route("/blackhole/v1/peer", get(peer))
             .route("/blackhole/tab/{file}", get(tab_files::get))
             .route("/status", get(status::page))
+            .route(EARNINGS, get(earnings::page))
+            .route(EARNINGS_CSV, get(earnings::csv))
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .fallback(|| async { Problem::not_found("no such path; see /status for what is here") })
@@ -172,7 +274,8 @@ impl Edge {
 /// Around every request: bounded concurrency, refusals that arrive, open to every origin, counted.
 async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    if request.method() == Method::OPTIONS {
+    let private = is_private(request.uri().path());
+    if request.method() == Method::OPTIONS && !private {
         return preflight(request.headers());
     }
     let waits = request.headers().contains_key(header::EXPECT);
@@ -186,11 +289,33 @@ async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Respo
         }
     };
     edge.inner.meters.answered(response.status().as_u16(), started.elapsed());
-    open_to_all(response.headers_mut());
+    if private {
+        for_its_reader_alone(response.headers_mut());
+    } else {
+        open_to_all(response.headers_mut());
+    }
     response
 }
 
-/// Everything here is public and the same for everybody, so any page may read it.
+/// What is not for everybody: no other page may read it.
+fn is_private(path: &str) -> bool {
+    [EARNINGS, EARNINGS_CSV].contains(&path)
+}
+
+fn for_its_reader_alone(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// All else here is public and the same for everybody, so any page may read it.
 fn open_to_all(headers: &mut HeaderMap) {
     let fixed = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),

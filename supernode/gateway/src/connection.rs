@@ -1,8 +1,9 @@
 //! One connection: HTTP/1.1 or HTTP/2, with bounds on what a client may make us hold and how long.
 
-use std::{pin::pin, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use axum::Router;
+use hyper::{Request, body::Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -10,8 +11,9 @@ use hyper_util::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use crate::idle::IdleLimit;
+use crate::{idle::IdleLimit, local::Client};
 
 /// A request's head must be here by then: longer than any honest network takes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -27,7 +29,7 @@ const STREAMS: u32 = 128;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
 /// Serves requests until the client goes or `shutdown` is called.
-pub(crate) async fn serve<S>(stream: S, router: Router, shutdown: CancellationToken)
+pub(crate) async fn serve<S>(stream: S, from: SocketAddr, router: Router, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -46,6 +48,10 @@ where
         .keep_alive_interval(IDLE_TIMEOUT / 2)
         .keep_alive_timeout(HEAD_TIMEOUT);
     let io = TokioIo::new(IdleLimit::new(stream, IDLE_TIMEOUT));
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(from));
+        request
+    });
     let mut connection = pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

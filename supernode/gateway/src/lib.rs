@@ -8,6 +8,7 @@
 //! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
 //! GET  /blackhole/tab/{file}                      the tab's code
 //! GET  /status  /metrics  /healthz                for people, Prometheus, and load balancers
+//! GET  /status/earnings  /status/earnings.csv     what was served and signed for; for the operator alone
 //! ```
 //!
 //! Promises: no byte leaves that was not verified; no request holds more than a read's worth of memory;
@@ -18,8 +19,10 @@ mod app;
 mod blobs;
 mod config;
 mod connection;
+mod earnings;
 mod idle;
 mod lingering;
+mod local;
 mod manifests;
 mod meters;
 mod problem;
@@ -28,7 +31,10 @@ mod server;
 mod status;
 mod tab_files;
 
-pub use app::{Edge, MoneyStatus, NetworkStatus, Node, PeerAddresses};
+pub use app::{
+    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, NetworkStatus, Node,
+    PeerAddresses, Position,
+};
 pub use config::{Config, Tls};
 pub use meters::Meters;
 pub use server::Server;

@@ -73,9 +73,9 @@ impl Server {
                 slot = Arc::clone(&slots).acquire_owned() => slot,
                 () = shutdown.cancelled() => break,
             };
-            let stream = tokio::select! {
+            let (stream, from) = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -89,7 +89,7 @@ impl Server {
             tasks.spawn(async move {
                 let _slot = slot;
                 meters.connections.inc();
-                handle(stream, tls, router, shutdown).await;
+                handle(stream, from, tls, router, shutdown).await;
                 meters.connections.dec();
             });
         }
@@ -99,13 +99,19 @@ impl Server {
     }
 }
 
-async fn handle(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, shutdown: CancellationToken) {
+async fn handle(
+    stream: TcpStream,
+    from: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => connection::serve(stream, router, shutdown).await,
+        None => connection::serve(stream, from, router, shutdown).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, router, shutdown).await,
+            Ok(Ok(stream)) => connection::serve(stream, from, router, shutdown).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },

@@ -9,6 +9,7 @@ extern crate chain as supernode_chain;
 mod anvil;
 mod chain_commands;
 mod config;
+mod earnings;
 mod hostile;
 mod http;
 mod mirror;

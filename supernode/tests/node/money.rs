@@ -14,7 +14,7 @@ fn section(more: &str) -> String {
 fn a_node_without_a_chain_says_that_it_is_unsettled() {
     let world = World::new();
     let node = world.node("data", "");
-    assert!(node.get("/status").text().contains("Unsettled: this node charges nothing"));
+    assert!(node.get("/status").text().contains("Unsettled: this node has no chain"));
     assert!(node.get("/metrics").text().contains("blackhole_chain_settled 0\n"));
     assert!(!world.path("data").join("purse.redb").exists());
 }

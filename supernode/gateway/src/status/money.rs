@@ -2,15 +2,24 @@
 
 use core::fmt::Write as _;
 
-use super::words::{amount, date, duration, escape};
-use crate::app::MoneyStatus;
+use super::words::{amount, bytes, date, duration, escape};
+use crate::app::{EARNINGS, EarningsStatus, MoneyStatus};
 
-pub(super) fn section(html: &mut String, money: Option<&MoneyStatus>) {
+pub(super) fn section(html: &mut String, money: Option<&MoneyStatus>, earnings: &EarningsStatus) {
     html.push_str("<section><h2>Money</h2>");
+    let signed = earnings.booked.signed.saturating_add(earnings.running.signed);
+    let worth = earnings.booked.worth.saturating_add(earnings.running.worth);
+    let _ = write!(
+        html,
+        "<p>Receivers signed for {} of what this node sent over links, worth {} base units: see <a \
+         href=\"{EARNINGS}\">earnings</a>, on the node's own machine.</p>",
+        bytes(signed),
+        amount(worth)
+    );
     let Some(money) = money else {
         html.push_str(
-            "<p>Unsettled: this node charges nothing and pays nothing. A section <code>[chain]</code> in its \
-             configuration opens its books.</p></section>",
+            "<p>Unsettled: this node has no chain. What it serves is counted in its books, and nothing is paid. A \
+             section <code>[chain]</code> in its configuration names one.</p></section>",
         );
         return;
     };

@@ -6,7 +6,7 @@ const DAY: u64 = 86_400;
 
 /// For reading: up to four digits and a unit.
 #[expect(clippy::cast_precision_loss, reason = "for reading")]
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = 0;
@@ -18,12 +18,12 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// With thin spaces between thousands.
-pub(super) fn count(figure: u64) -> String {
+pub(crate) fn count(figure: u64) -> String {
     amount(figure.into())
 }
 
 /// The same for money, which has up to 96 bits.
-pub(super) fn amount(figure: u128) -> String {
+pub(crate) fn amount(figure: u128) -> String {
     let digits = figure.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -35,12 +35,12 @@ pub(super) fn amount(figure: u128) -> String {
     text
 }
 
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// The two largest units.
-pub(super) fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / DAY, seconds % DAY / 3600, seconds % 3600 / 60);
     match (days, hours, minutes) {
@@ -52,7 +52,7 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// A moment of UTC to the minute, as ISO 8601 has it (civil from days, after H. Hinnant).
-pub(super) fn date(unix: u64) -> String {
+pub(crate) fn date(unix: u64) -> String {
     // Years of 400, from the first of March of the year 0.
     let days = unix / DAY + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -68,7 +68,7 @@ pub(super) fn date(unix: u64) -> String {
     text
 }
 
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
