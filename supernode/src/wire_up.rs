@@ -12,7 +12,7 @@ use cdn::{
     swarm::{self, SwarmParts},
 };
 use chain::{Earnings, Money, News, Teller};
-use gateway::{Edge, PeerAddresses, Server};
+use gateway::{Edge, Login, PeerAddresses, Server};
 use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
@@ -27,6 +27,8 @@ use crate::{about::About, config::Config, strangers};
 pub(crate) const KEY_FILE: &str = "node.key";
 /// What was served, in the data directory.
 const EARNINGS_FILE: &str = "earnings.redb";
+/// Who is logged in at the edge, beside it.
+const LOGIN_FILE: &str = "login.redb";
 /// The certificate whose hash WebRTC Direct addresses carry, beside it.
 const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
@@ -118,7 +120,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let node = About { key: key.public(), network: network.clone(), money: money.clone(), earnings };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
-    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
+    let login = config.edge.login.as_ref();
+    let login = login.map(|login| Login::open(login, server.url(), &data_dir.path().join(LOGIN_FILE)));
+    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node, login.transpose()?);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));

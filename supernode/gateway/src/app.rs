@@ -26,8 +26,8 @@ use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Config, Meters, blobs, earnings, lingering::Lingering, manifests, problem::Problem, status, tab_files,
-    tab_files::TabFiles,
+    Config, Login, Meters, blobs, earnings, lingering::Lingering, login, manifests, problem::Problem, status,
+    tab_files, tab_files::TabFiles,
 };
 
 /// What a tab needs to dial this node.
@@ -45,6 +45,17 @@ pub struct PeerAddresses {
 
 pub(crate) const EARNINGS: &str = "/status/earnings";
 pub(crate) const EARNINGS_CSV: &str = "/status/earnings.csv";
+
+/// With all that is below.
+const PRIVATE: [&str; 7] = [
+    EARNINGS,
+    "/status/login",
+    "/blackhole/v1/login",
+    "/blackhole/v1/session",
+    "/blackhole/v1/sessions",
+    "/blackhole/v1/keys",
+    "/blackhole/v1/audit",
+];
 
 /// Visitors are counted up to here and then from the beginning: enough to tell those who come together apart.
 const VISITORS: u32 = 4096;
@@ -208,6 +219,7 @@ pub(crate) struct Inner {
     pub(crate) tab: TabFiles,
     pub(crate) meters: Meters,
     pub(crate) node: Arc<dyn Node>,
+    pub(crate) login: Option<Login>,
     /// Whether whoever asks from this machine is its operator.
     pub(crate) trusts_this_machine: bool,
     pub(crate) started: Instant,
@@ -224,6 +236,7 @@ impl Edge {
         meters: Meters,
         registry: Registry,
         node: impl Node + 'static,
+        login: Option<Login>,
     ) -> Self {
         let tab = TabFiles::new(config.tab_dir.clone());
         if !tab.is_there() {
@@ -234,6 +247,7 @@ impl Edge {
             tab,
             meters,
             node: Arc::new(node),
+            login,
             // Behind a proxy everybody seems to ask from here.
             trusts_this_machine: config.public_url.is_none(),
             started: Instant::now(),
@@ -255,6 +269,7 @@ impl Edge {
             .route("/status", get(status::page))
             .route(EARNINGS, get(earnings::page))
             .route(EARNINGS_CSV, get(earnings::csv))
+            .merge(login::routes())
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .fallback(|| async { Problem::not_found("no such path; see /status for what is here") })
@@ -299,7 +314,10 @@ async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Respo
 
 /// What is not for everybody: no other page may read it.
 fn is_private(path: &str) -> bool {
-    [EARNINGS, EARNINGS_CSV].contains(&path)
+    let below = |parent: &&str| {
+        path.strip_prefix(*parent).is_some_and(|rest| matches!(rest.chars().next(), None | Some('/' | '.')))
+    };
+    PRIVATE.iter().any(below)
 }
 
 fn for_its_reader_alone(headers: &mut HeaderMap) {

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+use crate::LoginConfig;
+
 /// The `[edge]` section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Config {
     pub tab_dir: Option<PathBuf>,
     /// The certificate; without one the edge speaks plain HTTP, for a machine of one's own or behind a proxy.
     pub tls: Option<Tls>,
+    /// Who may log in; without this section nobody.
+    pub login: Option<LoginConfig>,
     /// Connections at a time; further ones wait in the system's queue.
     pub connections: usize,
     /// Requests worked on at a time; further ones are answered 503 with when to come back.
@@ -39,6 +43,7 @@ impl Default for Config {
             public_url: None,
             tab_dir: None,
             tls: None,
+            login: None,
             // At some 20 KiB a quiet connection, 80 MiB.
             connections: 4096,
             // Each holds a read of 256 KiB at most: 128 MiB.

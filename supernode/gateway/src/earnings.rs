@@ -17,7 +17,8 @@ use crate::{
     app::{
         EARNINGS_CSV, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, Node, Position,
     },
-    local::{self, Client},
+    local::Client,
+    login::{Scope, may_read},
     problem::Problem,
     status::{STYLE, words},
 };
@@ -35,7 +36,7 @@ pub(crate) async fn page(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    local::require(&edge, client, &uri, &headers)?;
+    may_read(&edge, client, &uri, &headers, Scope::Earnings)?;
     let node = Arc::clone(&edge.inner.node);
     let read = tokio::task::spawn_blocking(move || Shown::read(&*node)).await;
     let shown = read.map_err(Problem::internal)?.map_err(Problem::internal)?;
@@ -56,7 +57,7 @@ pub(crate) async fn csv(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    local::require(&edge, client, &uri, &headers)?;
+    may_read(&edge, client, &uri, &headers, Scope::Earnings)?;
     let export = Export { node: Arc::clone(&edge.inner.node), next: VecDeque::from([Part::Head]) };
     let body = stream::unfold(export, async |mut export| {
         let part = export.next.pop_front()?;

@@ -5,6 +5,7 @@
 //! GET  /blackhole/v1/blobs/{root}                 bytes, by range, verified on their way from the disk
 //! GET  /blackhole/v1/blobs/{root}/runs/page/0-63  groups 0 to 63, behind the hashes that verify them
 //! GET  /blackhole/v1/peer                         whom a tab dials
+//! POST /blackhole/v1/login                        and what follows from it: see `login`
 //! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
 //! GET  /blackhole/tab/{file}                      the tab's code
 //! GET  /status  /metrics  /healthz                for people, Prometheus, and load balancers
@@ -23,6 +24,7 @@ mod earnings;
 mod idle;
 mod lingering;
 mod local;
+mod login;
 mod manifests;
 mod meters;
 mod problem;
@@ -36,5 +38,6 @@ pub use app::{
     PeerAddresses, Position,
 };
 pub use config::{Config, Tls};
+pub use login::{Login, LoginConfig};
 pub use meters::Meters;
 pub use server::Server;

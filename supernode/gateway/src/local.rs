@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
-
-use crate::{app::Edge, problem::Problem};
+use axum::http::{HeaderMap, Uri, header, uri::Authority};
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -13,23 +11,8 @@ pub(crate) struct Client(pub(crate) SocketAddr);
 /// What proxies add: somebody else asks then.
 const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
-/// Passes what this machine asks itself.
-///
-/// # Errors
-/// 403 with what to do.
-pub(crate) fn require(edge: &Edge, client: Client, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    if edge.inner.trusts_this_machine && is_local(client, uri, headers) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::FORBIDDEN,
-        "not-here",
-        "This is for the node's operator",
-        "ask from the node's own machine, by its listening address on loopback, with no edge.public_url set",
-    ))
-}
-
-fn is_local(Client(from): Client, uri: &Uri, headers: &HeaderMap) -> bool {
+/// Whether this machine asks itself.
+pub(crate) fn is_local(Client(from): Client, uri: &Uri, headers: &HeaderMap) -> bool {
     // A page whose name was made to point here has its own name as the host.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let named = host.or(uri.authority().map(Authority::as_str)).is_some_and(names_this_machine);

@@ -46,6 +46,18 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&st
     read_answer(method, &exchange(address, head(address, method, path, headers).as_bytes()))
 }
 
+/// A request with a short body.
+pub(crate) fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let request = [head(address, method, path, headers).as_bytes(), body].concat();
+    read_answer(method, &exchange(address, &request))
+}
+
 /// A client of the simplest kind: it writes all of the body before it reads. What it is refused it must
 /// still be able to read then.
 pub(crate) fn put(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

@@ -12,6 +12,7 @@ mod config;
 mod earnings;
 mod hostile;
 mod http;
+mod login;
 mod mirror;
 mod money;
 mod origin;

@@ -68,6 +68,12 @@ pub(crate) fn date(unix: u64) -> String {
     text
 }
 
+/// The same to the second, as programs have it (RFC 3339).
+pub(crate) fn moment(unix: u64) -> String {
+    let minute = date(unix);
+    format!("{}T{}:{:02}Z", &minute[..10], &minute[11..16], unix % 60)
+}
+
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -98,6 +104,7 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_827_696), "2000-02-29 12:34 UTC");
         assert_eq!(date(4_102_444_799), "2099-12-31 23:59 UTC");
+        assert_eq!(moment(951_827_696), "2000-02-29T12:34:56Z");
         let long = |seconds| duration(Duration::from_secs(seconds));
         assert_eq!([long(59), long(60), long(3700), long(90_000)], ["59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
     }
