@@ -499,7 +499,15 @@ impl World {
                     assert!(self.peer.holds(&root, group), "what is ready is held");
                     assert!(self.ready.insert((root, group)), "a group is ready once");
                 }
-                Event::PeerCut { .. } | Event::ManifestNewer { .. } | Event::UploadBudgetSpent => {}
+                Event::Receipted { session, sent, receipt } => {
+                    let receipt = Receipt::open(&receipt).expect("what is handed on is verified");
+                    assert_eq!(receipt.session, session, "a receipt is of its session");
+                    assert!(receipt.bytes <= sent, "nobody signs for more than was sent");
+                }
+                Event::PeerCut { .. }
+                | Event::ManifestNewer { .. }
+                | Event::UploadBudgetSpent
+                | Event::SessionEnded { .. } => {}
             }
         }
         assert!(self.peer.links().count() <= self.links_max, "more links than allowed");

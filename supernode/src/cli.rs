@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_command, storage_grants, storage_keys, wire_up};
+use crate::{
+    account, channel, config, key, payout, publish, stake, storage_command, storage_grants, storage_keys,
+    wire_up,
+};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -24,6 +27,18 @@ enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Accounts of the chain: make one, see what it has, deposit and withdraw.
+    #[command(subcommand)]
+    Account(account::What),
+    /// Channels, by which accounts pay each other: list, open and close them.
+    #[command(subcommand)]
+    Channel(channel::What),
+    /// A node's record on the chain, and what it has at stake.
+    #[command(subcommand)]
+    Stake(stake::What),
+    /// Payouts to many small earners.
+    #[command(subcommand)]
+    Payout(payout::What),
     /// Objects kept with strangers, and what a node's storage needs.
     #[command(subcommand)]
     Storage(StorageCommand),
@@ -104,6 +119,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),
+        Command::Account(what) => account::run(&what),
+        Command::Channel(what) => channel::run(&what),
+        Command::Stake(what) => stake::run(&what),
+        Command::Payout(what) => payout::run(&what),
         Command::Storage(StorageCommand::Key(command)) => match command {
             AccessKeyCommand::Create { node, account } => {
                 storage_keys::create(&runtime::load(&node.config)?, &account)

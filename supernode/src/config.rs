@@ -18,6 +18,11 @@ pub(crate) struct Config {
     /// Content delivery.
     #[serde(default)]
     pub(crate) cdn: cdn::Config,
+    /// What is asked for what is served.
+    #[serde(default)]
+    pub(crate) earnings: chain::EarningsConfig,
+    /// Money: the chain, contracts and account. A node without this section charges and pays nothing.
+    pub(crate) chain: Option<chain::Config>,
     /// Storage: the S3 door, shards of others, and objects at others. A node without this section has none of it.
     pub(crate) storage: Option<storage::Config>,
 }

@@ -1,10 +1,16 @@
 //! `blackhole`: a supernode, and a publisher's tool, in one binary to hand out.
 
+mod about;
+mod account;
+mod channel;
 mod cli;
 mod config;
 mod key;
+mod on_chain;
+mod payout;
 mod publish;
 mod script_tag;
+mod stake;
 mod storage_command;
 mod storage_grants;
 mod storage_keys;

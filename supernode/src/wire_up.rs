@@ -1,7 +1,6 @@
 //! How a node is put together, from top to bottom, and taken apart in reverse.
 
 use std::{
-    collections::BTreeSet,
     io::Write as _,
     sync::{Arc, Weak},
     time::Duration,
@@ -12,19 +11,24 @@ use cdn::{
     Cdn,
     swarm::{self, SwarmParts},
 };
-use gateway::{Edge, NetworkStatus, PeerAddresses, Server};
+use chain::{Earnings, Money, News, Teller};
+use gateway::{Edge, Login, PeerAddresses, Server};
 use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
-use shared::{cdn::bulk::PROTOCOL, identity::PublicKey, storage::messages};
+use shared::{cdn::bulk::PROTOCOL, storage::messages};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, strangers};
+use crate::{about::About, config::Config, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
+/// What was served, in the data directory.
+const EARNINGS_FILE: &str = "earnings.redb";
+/// Who is logged in at the edge, beside it.
+const LOGIN_FILE: &str = "login.redb";
 /// The certificate whose hash WebRTC Direct addresses carry, beside it.
 const WEBRTC_CERTIFICATE_FILE: &str = "webrtc.pem";
 /// How often blobs that nobody names are looked for. What is named by nothing twice in a row goes, so an
@@ -37,6 +41,26 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let key = runtime::load_or_create_key(&data_dir.path().join(KEY_FILE))?;
     let shutdown = CancellationToken::new();
     let mut registry = Registry::default();
+
+    // Money, before whatever may earn or spend it.
+    let settling = CancellationToken::new();
+    let earnings = {
+        let (path, config) = (data_dir.path().join(EARNINGS_FILE), config.earnings);
+        let open = move || {
+            let opened = Earnings::open(&path, config, runtime::unix_now());
+            opened.with_context(|| format!("opening {}", path.display()))
+        };
+        tokio::task::spawn_blocking(open).await??
+    };
+    let (teller, recording) = chain::recorder(&earnings, settling.clone());
+    let recorded = tokio::spawn(recording);
+    let money_meters = chain::Meters::register(&mut registry);
+    let money = match config.chain {
+        Some(config) => {
+            Some(Arc::new(Money::open(config, data_dir.path(), &key.public(), money_meters).await?))
+        }
+        None => None,
+    };
 
     // Content.
     let meters = cdn::Meters::register(&mut registry);
@@ -72,6 +96,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 links: network.links(),
                 events: links,
                 addresses: own_addresses(Arc::downgrade(&network)),
+                tell: tell(teller),
             };
             let swarm = swarm::join(parts, shutdown.clone());
             (Some(network), Some(swarm), storing)
@@ -91,13 +116,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let node = Node { key: key.public(), network: network.clone() };
+    let node = About { key: key.public(), network: network.clone(), money: money.clone(), earnings };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
-    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node);
+    let login = config.edge.login.as_ref();
+    let login = login.map(|login| Login::open(login, server.url(), &data_dir.path().join(LOGIN_FILE)));
+    let edge = Edge::new(&config.edge, cdn, edge_meters, registry, node, login.transpose()?);
     let url = server.url().to_owned();
     let served = tokio::spawn(server.run(edge, shutdown.clone()));
     let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
+    // Services end first: what they counted last is kept.
+    let settled = money.map(|money| tokio::spawn(money.run(settling.clone())));
     announce(&url, s3.as_deref(), &peer)?;
 
     interrupted().await?;
@@ -120,42 +149,23 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         site.await.context("keeping a site fresh ended in a panic")?;
     }
     garbage.await.context("the garbage collection ended in a panic")?;
+    settling.cancel();
+    recorded.await.context("counting what was served ended in a panic")?;
+    if let Some(settled) = settled {
+        settled.await.context("settlement ended in a panic")?;
+    }
     drop(data_dir);
     Ok(())
 }
 
-/// A tab asks two; more are for families of addresses that it may lack.
-const STUN_ENDPOINTS_MAX: usize = 4;
-
-/// What the edge tells others about this node.
-struct Node {
-    key: PublicKey,
-    network: Option<Arc<Network>>,
-}
-
-impl gateway::Node for Node {
-    fn addresses(&self) -> PeerAddresses {
-        let addresses = self.network.iter().flat_map(|network| {
-            let external = network.external_addrs();
-            external.into_iter().chain(network.listen_addrs())
+/// Lets what receivers sign for be counted.
+fn tell(teller: Teller) -> swarm::Tell {
+    Box::new(move |served| {
+        teller.tell(match served {
+            swarm::Served::Receipt { session, sent, receipt } => News::Receipt { session, sent, receipt },
+            swarm::Served::Ended { receiver, session, sent } => News::Ended { receiver, session, sent },
         });
-        let mut seen = BTreeSet::new();
-        let addresses: Vec<_> = addresses.filter(|address| seen.insert(address.to_string())).collect();
-        let mut stun: Vec<_> = addresses.iter().filter_map(net::stun_endpoint).collect();
-        stun.truncate(STUN_ENDPOINTS_MAX);
-        PeerAddresses {
-            peer_id: self.key.to_peer_id().to_string(),
-            did: self.key.to_string(),
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-            stun: stun.iter().map(ToString::to_string).collect(),
-        }
-    }
-
-    fn network(&self) -> Option<NetworkStatus> {
-        let net::NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused } =
-            self.network.as_ref()?.status();
-        Some(NetworkStatus { links, reservations, circuits, circuits_opened, nodes, refused })
-    }
+    })
 }
 
 pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {

@@ -9,6 +9,8 @@
 //!              │ ▲      ▲
 //!              │ │      └─ claimed ─ receivable(payer) ◄─ voucher ─ earned
 //!              ▼ └ escrow(job), stake(node), payout(epoch) ─► owed(tab) ◄─ shares
+//!
+//! served ─ receipts ─► accrued: worth that receivers signed for, and nobody has promised to pay
 //! ```
 //! What we have is positive, what we owe or earned is negative. The shell keeps the entries' bytes, in their order, and
 //! hands them in again at the next start.
@@ -61,17 +63,21 @@ pub enum Book {
     Shares,
     /// Slashed, or never paid.
     Lost,
+    /// What receivers signed for, since ever, at the price that was asked.
+    Served,
+    /// Of that, what nobody has promised to pay.
+    Accrued,
 }
 
 impl Book {
     /// What may be below zero: what is not ours, what we earned and what we owe.
     const fn is_source(self) -> bool {
-        matches!(self, Self::Outside | Self::Earned | Self::Owed(_) | Self::Debt(_))
+        matches!(self, Self::Outside | Self::Earned | Self::Owed(_) | Self::Debt(_) | Self::Served)
     }
 
     /// What may be above zero: all but what we earned and what we owe.
     const fn is_asset(self) -> bool {
-        !matches!(self, Self::Earned | Self::Owed(_) | Self::Debt(_))
+        !matches!(self, Self::Earned | Self::Owed(_) | Self::Debt(_) | Self::Served)
     }
 }
 
@@ -128,6 +134,8 @@ pub enum Posting {
     SharePaid(Account, u64),
     /// What nobody took of an epoch came back.
     PayoutReturned(u64),
+    /// Receivers signed for what we served them: a batch of receipts.
+    Served(u64),
 }
 
 impl Posting {
@@ -159,6 +167,7 @@ impl Posting {
             Self::PayoutOpened(epoch) => (Book::Wallet, Book::Payout(epoch)),
             Self::SharePaid(tab, epoch) => (Book::Payout(epoch), Book::Owed(tab)),
             Self::PayoutReturned(epoch) => (Book::Payout(epoch), Book::Wallet),
+            Self::Served(_) => (Book::Served, Book::Accrued),
         }
     }
 
@@ -189,6 +198,7 @@ impl Posting {
             Self::Slashed(name) => (Kind::Slashed, name.to_vec()),
             Self::PayoutOpened(epoch) => (Kind::PayoutOpened, epoch.to_be_bytes().to_vec()),
             Self::PayoutReturned(epoch) => (Kind::PayoutReturned, epoch.to_be_bytes().to_vec()),
+            Self::Served(batch) => (Kind::Served, batch.to_be_bytes().to_vec()),
             Self::SharePaid(tab, epoch) => (Kind::SharePaid, [&tab.0[..], &epoch.to_be_bytes()[..]].concat()),
         }
     }
@@ -224,6 +234,7 @@ impl Posting {
             Kind::Slashed => Self::Slashed(name()?),
             Kind::PayoutOpened => Self::PayoutOpened(epoch(about)?),
             Kind::PayoutReturned => Self::PayoutReturned(epoch(about)?),
+            Kind::Served => Self::Served(epoch(about)?),
             Kind::SharePaid => {
                 let (tab, rest) = about.split_at_checked(20)?;
                 Self::SharePaid(tab.try_into().ok()?, epoch(rest)?)
@@ -440,6 +451,7 @@ mod tests {
             Posting::PayoutOpened(7),
             Posting::SharePaid(TAB, 7),
             Posting::PayoutReturned(7),
+            Posting::Served(7),
         ]
     }
 

@@ -306,6 +306,7 @@ impl Peer {
             }
         }
         self.release_link(id, &mut link);
+        self.tell_of_end(&link);
         self.delist(&link.peer);
         self.http_due = true;
     }

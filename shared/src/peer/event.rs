@@ -66,6 +66,26 @@ pub enum Event {
     },
     /// The upload budget is used up; serving has stopped.
     UploadBudgetSpent,
+    /// A receiver signed for more of what we sent it.
+    #[cfg(feature = "rendezvous")]
+    Receipted {
+        /// Which of our sessions.
+        session: u64,
+        /// Payload bytes that were sent in it so far.
+        sent: u64,
+        /// What it signed, verified.
+        receipt: crate::wire::cdn::SignedReceipt,
+    },
+    /// A session of which there were receipts is over.
+    #[cfg(feature = "rendezvous")]
+    SessionEnded {
+        /// With whom.
+        receiver: PublicKey,
+        /// Which.
+        session: u64,
+        /// Payload bytes that were sent in it.
+        sent: u64,
+    },
 }
 
 /// Why a fetch fell back to the plain network.

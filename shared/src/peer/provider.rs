@@ -271,7 +271,11 @@ impl Peer {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (peer, session) = (link.peer.clone(), link.session);
         match link.account.take_receipt(receipt, &ourselves, &peer, session) {
-            Ok(gained) => self.meters.receipted += gained,
+            Ok(0) => {}
+            Ok(gained) => {
+                self.meters.receipted += gained;
+                self.tell_of_receipt(id);
+            }
             Err(Offence::BadReceipt) => self.offend(now, id, Offence::BadReceipt),
             Err(_) => {}
         }

@@ -15,7 +15,7 @@ mod listed {
     use super::{AskPeers, Instant, LinkId, Offer, Peer, PublicKey, SignedReport, SiteId};
     use crate::{
         cdn::messages::{self, MAX_PEERS},
-        peer::{Role, control::ASK_EVERY, meeting::GRACE},
+        peer::{Event, Role, control::ASK_EVERY, link::Link, meeting::GRACE},
         wire::cdn as wire,
     };
 
@@ -85,6 +85,25 @@ mod listed {
             u32::try_from(self.tracker.swarm(site)).unwrap_or(u32::MAX)
         }
 
+        /// Says that a receiver signed for more: supernodes keep receipts.
+        pub(in crate::peer) fn tell_of_receipt(&mut self, id: LinkId) {
+            let Some(link) = self.links.get(&id).filter(|_| self.config.role == Role::Supernode) else {
+                return;
+            };
+            if let Some(receipt) = link.account.newest.clone() {
+                let (session, sent) = (link.session, link.account.sent);
+                self.events.push_back(Event::Receipted { session, sent, receipt });
+            }
+        }
+
+        /// Says that no more receipts come of a link that is gone.
+        pub(in crate::peer) fn tell_of_end(&mut self, link: &Link) {
+            if self.config.role == Role::Supernode && link.account.receipted > 0 {
+                let (receiver, session, sent) = (link.peer.clone(), link.session, link.account.sent);
+                self.events.push_back(Event::SessionEnded { receiver, session, sent });
+            }
+        }
+
         /// Takes a peer off the lists once its last link is gone.
         pub(in crate::peer) fn delist(&mut self, peer: &PublicKey) {
             let gone = !self.links.values().any(|other| other.peer == *peer);
@@ -110,6 +129,12 @@ impl Peer {
     pub(super) fn listed(&self, _: &SiteId) -> u32 {
         0
     }
+
+    /// A tab keeps its receipts with their links.
+    pub(super) fn tell_of_receipt(&mut self, _: LinkId) {}
+
+    /// And until their end.
+    pub(super) fn tell_of_end(&mut self, _: &super::link::Link) {}
 
     /// Nobody was listed.
     pub(super) fn delist(&mut self, _: &PublicKey) {}

@@ -4,31 +4,39 @@
 //! because fees rose, is replaced by the next with a higher fee instead of holding it up; a contract's own rules
 //! (cumulative vouchers, epochs used once) see to it that nothing is done twice.
 
+mod error;
+mod history;
+mod payouts;
+mod stakes;
+
 use std::time::Duration;
 
 use abi::{
-    Dollar, PaymentChannels, Payouts, StakeRegistry,
+    Dollar, PaymentChannels,
     alloy::{
         eips::{BlockId, BlockNumberOrTag},
         network::{EthereumWallet, TransactionBuilder as _},
-        primitives::{Address, B256, Bytes, U256, aliases::U96},
+        primitives::{Address, B256, U256, aliases::U96},
         providers::{DynProvider, Provider as _, ProviderBuilder},
-        rpc::types::{Filter, TransactionReceipt, TransactionRequest},
+        rpc::types::{TransactionReceipt, TransactionRequest},
         signers::local::PrivateKeySigner,
-        sol_types::{SolCall, SolEvent as _, SolInterface as _},
+        sol_types::SolCall,
         transports::{RpcError, TransportErrorKind},
     },
 };
 use shared::{
     economy::{
         Amount,
-        payout::{Payout, Share},
         voucher::{ChannelContract, SignedVoucher},
     },
-    identity::{Account, AccountKey, Keypair, StakeBinding, eip712::Word},
+    identity::{Account, AccountKey, eip712::Word},
 };
 use tokio::sync::Mutex;
 use url::Url;
+
+pub use error::ChainError;
+pub use payouts::PayoutState;
+pub use stakes::NodeState;
 
 /// How long a transaction may take to be mined, before it is sent anew with a higher fee.
 const MINED_WITHIN: Duration = Duration::from_secs(60);
@@ -39,64 +47,6 @@ const RECEIPT_EVERY: Duration = Duration::from_millis(250);
 const ATTEMPTS_MAX: u32 = 4;
 /// An answer of a node takes seconds at most.
 const RPC_WITHIN: Duration = Duration::from_secs(20);
-/// Blocks of logs in one question: what public endpoints permit.
-const LOG_BLOCKS_MAX: u64 = 2_000;
-
-/// Why the chain did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum ChainError {
-    /// The node did not answer, or not sensibly: try later.
-    #[error("the chain's node does not answer: {0}")]
-    Rpc(String),
-    /// The contract refused.
-    #[error("the contract refused: {0}")]
-    Refused(String),
-    /// Not mined, however dear.
-    #[error("the transaction was not mined after {ATTEMPTS_MAX} attempts")]
-    NotMined,
-    /// The node is of another chain.
-    #[error("the node is of chain {found}, not of {expected}")]
-    WrongChain {
-        /// What was configured.
-        expected: u64,
-        /// What answered.
-        found: u64,
-    },
-    /// There is no contract at this address.
-    #[error("there is no contract at {0}")]
-    NoContract(Account),
-    /// The contract was not configured.
-    #[error("no {0} contract is configured")]
-    NotConfigured(&'static str),
-    /// The secret is no key.
-    #[error("the account's secret is no key")]
-    Key,
-}
-
-impl From<RpcError<TransportErrorKind>> for ChainError {
-    fn from(error: RpcError<TransportErrorKind>) -> Self {
-        let response = error.as_error_resp();
-        if let Some(data) = response.and_then(|response| response.as_revert_data()) {
-            return Self::Refused(refusal(&data));
-        }
-        // A node says so where a call would fail without a reason.
-        match response {
-            Some(response) if response.message.contains("revert") => {
-                Self::Refused(response.message.to_string())
-            }
-            _ => Self::Rpc(error.to_string()),
-        }
-    }
-}
-
-/// The contract's own name of it.
-fn refusal(data: &[u8]) -> String {
-    let named = PaymentChannels::PaymentChannelsErrors::abi_decode(data)
-        .map(|error| format!("{error:?}"))
-        .or_else(|_| Payouts::PayoutsErrors::abi_decode(data).map(|error| format!("{error:?}")))
-        .or_else(|_| StakeRegistry::StakeRegistryErrors::abi_decode(data).map(|error| format!("{error:?}")));
-    named.unwrap_or_else(|_| Bytes::copy_from_slice(data).to_string())
-}
 
 /// A channel at some block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +210,15 @@ impl Chain {
         Ok(wide(self.read(self.contract.address, call, at).await?))
     }
 
+    /// The chain's own coin in an account, in wei: what gas is paid of.
+    ///
+    /// # Errors
+    /// [`ChainError::Rpc`].
+    pub async fn coins(&self, account: Account) -> Result<u128, ChainError> {
+        let wei = within(self.provider.get_balance(address(account)).into_future()).await?;
+        Ok(u128::try_from(wei).unwrap_or(u128::MAX))
+    }
+
     /// The token in an account.
     ///
     /// # Errors
@@ -267,39 +226,6 @@ impl Chain {
     pub async fn wallet(&self, account: Account, at: At) -> Result<Amount, ChainError> {
         let call = Dollar::balanceOfCall { account: address(account) };
         Ok(wide(self.read(Account(self.token.into_array()), call, at).await?))
-    }
-
-    /// What is bonded and unbonding for a node.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn stake_of(&self, node: Word, at: At) -> Result<Amount, ChainError> {
-        let call = StakeRegistry::nodeOfCall { name: node.into() };
-        let node = self.read(self.stakes()?, call, at).await?;
-        Ok(amount(node.bonded).plus(amount(node.unbonding)))
-    }
-
-    /// What was withdrawn of a node's stake in these blocks.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn stake_withdrawn(&self, node: Word, from: u64, to: u64) -> Result<Amount, ChainError> {
-        let filter = Filter::new()
-            .address(address(self.stakes()?))
-            .event_signature(StakeRegistry::Withdrawn::SIGNATURE_HASH)
-            .topic1(B256::from(node));
-        let mut sum = Amount::ZERO;
-        let mut first = from;
-        while first <= to {
-            let last = to.min(first.saturating_add(LOG_BLOCKS_MAX - 1));
-            let filter = filter.clone().from_block(first).to_block(last);
-            for log in within(self.provider.get_logs(&filter)).await? {
-                let event = StakeRegistry::Withdrawn::decode_log(&log.inner);
-                sum = sum.plus(wide(event.map_err(|error| ChainError::Rpc(error.to_string()))?.amount));
-            }
-            first = last + 1;
-        }
-        Ok(sum)
     }
 
     // ── Channels ──
@@ -395,90 +321,7 @@ impl Chain {
         }
     }
 
-    // ── Stakes ──
-
-    /// Records our node, bound by its key, and bonds a stake for it. Returns its name.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn stake(&self, peer: &Keypair, services: u32, money: Amount) -> Result<Word, ChainError> {
-        let registry = self.stakes()?;
-        let binding = StakeBinding { chain_id: self.contract.chain_id, registry, operator: self.account };
-        let name = binding.node_name(&peer.public());
-        let call = StakeRegistry::registerCall {
-            peerKey: peer.public().to_bytes().into(),
-            signature: binding.sign(peer).to_vec().into(),
-            did: peer.public().to_string(),
-            services,
-        };
-        self.act(registry, call).await?;
-        self.permit(registry, money).await?;
-        self.act(registry, StakeRegistry::stakeCall { name: name.into(), amount: narrow(money) }).await?;
-        Ok(name)
-    }
-
-    /// Begins to take a stake out.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn unbond(&self, node: Word, money: Amount) -> Result<(), ChainError> {
-        let call = StakeRegistry::unbondCall { name: node.into(), amount: narrow(money) };
-        self.act(self.stakes()?, call).await
-    }
-
-    /// Takes out what has been unbonded for long enough.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn withdraw_stake(&self, node: Word, to: Account) -> Result<(), ChainError> {
-        let call = StakeRegistry::withdrawCall { name: node.into(), to: address(to) };
-        self.act(self.stakes()?, call).await
-    }
-
-    // ── Payouts ──
-
-    /// Locks an epoch's sum for its earners, until a time.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn open_payout(&self, epoch: u64, payout: &Payout, expires: u64) -> Result<(), ChainError> {
-        let payouts = self.payouts()?;
-        self.permit(payouts, payout.total()).await?;
-        let call = Payouts::openCall {
-            epoch,
-            root: payout.root().into(),
-            amount: narrow(payout.total()),
-            expiresAt: expires,
-        };
-        self.act(payouts, call).await
-    }
-
-    /// Pays shares of a payer's epoch to their accounts; at most 200 at a time.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn pay_shares(&self, payer: Account, epoch: u64, shares: &[Share]) -> Result<(), ChainError> {
-        let shares = shares
-            .iter()
-            .map(|share| Payouts::Share {
-                index: U256::from(share.index),
-                account: address(share.account),
-                amount: narrow(share.amount),
-                proof: share.proof.iter().map(|word| B256::from(*word)).collect(),
-            })
-            .collect();
-        self.act(self.payouts()?, Payouts::claimManyCall { payer: address(payer), epoch, shares }).await
-    }
-
     // ── Below ──
-
-    fn stakes(&self) -> Result<Account, ChainError> {
-        self.others.stakes.ok_or(ChainError::NotConfigured("StakeRegistry"))
-    }
-
-    fn payouts(&self) -> Result<Account, ChainError> {
-        self.others.payouts.ok_or(ChainError::NotConfigured("Payouts"))
-    }
 
     async fn read<C: SolCall>(&self, to: Account, call: C, at: At) -> Result<C::Return, ChainError> {
         let request = TransactionRequest::default().to(address(to)).input(call.abi_encode().into());
@@ -518,17 +361,17 @@ impl Chain {
                 // What is in the pool already with this nonce pays more: dearer still.
                 Err(ChainError::Rpc(why)) if why.contains("underpriced") => continue,
                 Err(error) if sent.is_empty() => return Err(error),
+                // Something with this nonce is mined: ours, or another process's of this account.
+                Err(ChainError::Rpc(why)) if why.contains("nonce too low") => {
+                    return match self.receipt(&sent).await? {
+                        Some(receipt) => outcome(&receipt, limit),
+                        None => Err(ChainError::Overtaken),
+                    };
+                }
                 Err(_) => {}
             }
             if let Some(receipt) = self.mined(&sent).await? {
-                return if receipt.status() {
-                    Ok(())
-                } else {
-                    Err(ChainError::Refused(format!(
-                        "it failed in its block, having used {} gas of {limit}",
-                        receipt.gas_used
-                    )))
-                };
+                return outcome(&receipt, limit);
             }
             tracing::info!(nonce, attempt, "a transaction was not mined in time");
         }
@@ -539,15 +382,30 @@ impl Chain {
     async fn mined(&self, sent: &[B256]) -> Result<Option<TransactionReceipt>, ChainError> {
         let deadline = tokio::time::Instant::now() + MINED_WITHIN;
         while tokio::time::Instant::now() < deadline {
-            for hash in sent {
-                if let Some(receipt) = within(self.provider.get_transaction_receipt(*hash)).await? {
-                    return Ok(Some(receipt));
-                }
+            if let Some(receipt) = self.receipt(sent).await? {
+                return Ok(Some(receipt));
             }
             tokio::time::sleep(RECEIPT_EVERY).await;
         }
         Ok(None)
     }
+
+    async fn receipt(&self, sent: &[B256]) -> Result<Option<TransactionReceipt>, ChainError> {
+        for hash in sent {
+            if let Some(receipt) = within(self.provider.get_transaction_receipt(*hash)).await? {
+                return Ok(Some(receipt));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn outcome(receipt: &TransactionReceipt, limit: u64) -> Result<(), ChainError> {
+    if receipt.status() {
+        return Ok(());
+    }
+    let used = receipt.gas_used;
+    Err(ChainError::Refused(format!("it failed in its block, having used {used} gas of {limit}")))
 }
 
 async fn within<T>(

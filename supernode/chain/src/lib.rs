@@ -6,17 +6,28 @@
 //! ```
 //! A [`Purse`] keeps vouchers and books, with or without a chain. A [`Settler`] looks at the chain: it claims when that is
 //! worth the gas or a payer is leaving, for others too, and books what is final. [`Chain`] is one account on one chain.
+//! [`Money`] is the three together, as a node runs them. [`Earnings`] are what receivers signed for, with or without a
+//! chain.
 //! Only this crate talks to a chain.
 
 mod client;
 mod config;
+mod earnings;
 mod entries;
+mod meters;
 mod purse;
+mod service;
 mod settler;
 mod store;
 
-pub use client::{At, BlockRef, Chain, ChainError, ChannelState, Others};
+pub use client::{At, BlockRef, Chain, ChainError, ChannelState, NodeState, Others, PayoutState};
 pub use config::Config;
+pub use earnings::{
+    Day, Earnings, EarningsConfig, EarningsError, News, Place, Session, Sums, Teller, Totals, evidence,
+    recorder,
+};
+pub use meters::Meters;
 pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState};
+pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};
 pub use store::{BookedChannel, Direction, StoreError};

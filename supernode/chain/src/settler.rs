@@ -79,21 +79,28 @@ impl Settler {
         Self { chain, purse, terms }
     }
 
-    /// Looks until it is told to stop; less often while the chain's node is away.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Looks until it is told to stop; less often while the chain's node is away. Tells `seen` what each look brought.
+    pub async fn run(
+        self,
+        shutdown: CancellationToken,
+        mut seen: impl FnMut(&Result<Looked, SettlerError>) + Send,
+    ) {
         let mut failures = 0;
         loop {
-            match shutdown.run_until_cancelled(self.look(runtime::unix_now())).await {
-                None => return,
-                Some(Ok(looked)) => {
+            let Some(looked) = shutdown.run_until_cancelled(self.look(runtime::unix_now())).await else {
+                return;
+            };
+            seen(&looked);
+            match looked {
+                Ok(looked) => {
                     failures = 0;
                     tracing::debug!(claimed = looked.claimed, booked = looked.booked, "looked at the chain");
                 }
-                Some(Err(SettlerError::Purse(error))) => {
+                Err(SettlerError::Purse(error)) => {
                     tracing::error!(%error, "the books cannot go on");
                     return;
                 }
-                Some(Err(SettlerError::Chain(error))) => {
+                Err(SettlerError::Chain(error)) => {
                     failures += 1;
                     tracing::warn!(%error, failures, "the chain could not be looked at");
                 }
@@ -237,7 +244,8 @@ impl Settler {
         }
         for node in &self.terms.stakes {
             let amount = self.chain.stake_of(*node, at).await?;
-            let since = booked.map_or(0, |booked| booked + 1);
+            // Before the books began nothing is of interest.
+            let since = booked.map_or(block.number, |booked| booked) + 1;
             let withdrawn = self.chain.stake_withdrawn(*node, since, block.number).await?;
             state.stakes.insert(*node, StakeState { amount, withdrawn });
         }

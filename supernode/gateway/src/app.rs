@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -22,11 +22,12 @@ use axum::{
 use cdn::Cdn;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Config, Meters, blobs, lingering::Lingering, manifests, problem::Problem, status, tab_files,
-    tab_files::TabFiles,
+    Config, Login, Meters, blobs, earnings, lingering::Lingering, login, manifests, problem::Problem, status,
+    tab_files, tab_files::TabFiles,
 };
 
 /// What a tab needs to dial this node.
@@ -41,6 +42,20 @@ pub struct PeerAddresses {
     /// Where it tells tabs their own address as others see it (STUN, RFC 8489): `host:port`.
     pub stun: Vec<String>,
 }
+
+pub(crate) const EARNINGS: &str = "/status/earnings";
+pub(crate) const EARNINGS_CSV: &str = "/status/earnings.csv";
+
+/// With all that is below.
+const PRIVATE: [&str; 7] = [
+    EARNINGS,
+    "/status/login",
+    "/blackhole/v1/login",
+    "/blackhole/v1/session",
+    "/blackhole/v1/sessions",
+    "/blackhole/v1/keys",
+    "/blackhole/v1/audit",
+];
 
 /// Visitors are counted up to here and then from the beginning: enough to tell those who come together apart.
 const VISITORS: u32 = 4096;
@@ -71,12 +86,126 @@ pub struct NetworkStatus {
     pub refused: Vec<(&'static str, u64)>,
 }
 
+/// What an operator wants to see of the node's money. Amounts are base units of the token.
+#[derive(Clone, Debug)]
+pub struct MoneyStatus {
+    /// Whose it is.
+    pub account: String,
+    /// The chain that vouchers are for,
+    pub chain_id: u64,
+    /// and whether they are claimed there, or wait.
+    pub settled: bool,
+    /// Amounts by their names.
+    pub figures: Vec<(&'static str, u128)>,
+    /// When vouchers were last claimed, since the start.
+    pub claimed: Option<UnixSeconds>,
+    /// How old the chain's newest answer is.
+    pub answered: Option<Duration>,
+    /// What is wrong.
+    pub problem: Option<&'static str>,
+}
+
+/// Sums over sessions of serving.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EarnedSums {
+    /// How many.
+    pub sessions: u64,
+    /// Payload bytes that were sent.
+    pub sent: u64,
+    /// Of those, signed for by their receivers.
+    pub signed: u64,
+    /// What that comes to, in base units of the token.
+    pub worth: u128,
+}
+
+/// What was earned by serving.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EarningsStatus {
+    /// Base units for each so many bytes, where a price is asked.
+    pub price: Option<(u64, u64)>,
+    /// Not booked yet.
+    pub running: EarnedSums,
+    /// Booked, since ever.
+    pub booked: EarnedSums,
+    /// Of those, sessions that are kept with their receipts.
+    pub kept: u64,
+    /// Entries of the books.
+    pub entries: u64,
+    /// Receipts that there was no room for, since the start.
+    pub lost: u64,
+}
+
+/// One session of serving, with the receipt behind it.
+#[derive(Clone, Debug)]
+pub struct EarnedSession {
+    /// Who received and signed, as `did:key:…`.
+    pub receiver: String,
+    /// Its number.
+    pub number: u64,
+    /// When its first receipt came,
+    pub first: UnixSeconds,
+    /// and when the newest.
+    pub last: UnixSeconds,
+    /// Payload bytes that were sent.
+    pub sent: u64,
+    /// Of those, signed for.
+    pub signed: u64,
+    /// Base units for each so many bytes, where a price was asked.
+    pub price: Option<(u64, u64)>,
+    /// What it comes to.
+    pub worth: u128,
+    /// With which batch it was booked, once it was.
+    pub batch: Option<u64>,
+    /// The receipt as it was signed,
+    pub receipt: Vec<u8>,
+    /// and its signature.
+    pub signature: Vec<u8>,
+}
+
+/// A day of which only sums are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct EarnedDay {
+    /// When it began.
+    pub begins: UnixSeconds,
+    /// What it came to.
+    pub sums: EarnedSums,
+}
+
+/// Where a page of sessions ends, as the node says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position(pub Vec<u8>);
+
 /// What the edge asks the node for, each time anew.
 pub trait Node: Send + Sync {
     /// Where it can be dialled.
     fn addresses(&self) -> PeerAddresses;
     /// How its network is; none where it is an edge alone.
     fn network(&self) -> Option<NetworkStatus>;
+    /// How its money stands; none where it deals with none.
+    fn money(&self) -> Option<MoneyStatus>;
+    /// What was earned by serving.
+    fn earnings(&self) -> EarningsStatus;
+    /// Sessions that are not booked yet, after the one of this receiver and number; at most so many.
+    fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession>;
+    /// Booked sessions, the newest first, at most so many; and where to go on, where there are more. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn booked(
+        &self,
+        after: Option<Position>,
+        max: usize,
+    ) -> Result<(Vec<EarnedSession>, Option<Position>), String>;
+    /// Sums by receiver, those with the most bytes first, at most so many. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn receivers(&self, max: usize) -> Result<Vec<(String, EarnedSums)>, String>;
+    /// Days of which only sums are kept, the newest first, at most so many. Reads the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    fn days(&self, max: usize) -> Result<Vec<EarnedDay>, String>;
 }
 
 /// Everything the edge answers from. Cheap to clone.
@@ -89,7 +218,10 @@ pub(crate) struct Inner {
     pub(crate) cdn: Cdn,
     pub(crate) tab: TabFiles,
     pub(crate) meters: Meters,
-    pub(crate) node: Box<dyn Node>,
+    pub(crate) node: Arc<dyn Node>,
+    pub(crate) login: Option<Login>,
+    /// Whether whoever asks from this machine is its operator.
+    pub(crate) trusts_this_machine: bool,
     pub(crate) started: Instant,
     visitors: AtomicU32,
     registry: Mutex<Registry>,
@@ -104,6 +236,7 @@ impl Edge {
         meters: Meters,
         registry: Registry,
         node: impl Node + 'static,
+        login: Option<Login>,
     ) -> Self {
         let tab = TabFiles::new(config.tab_dir.clone());
         if !tab.is_there() {
@@ -113,7 +246,10 @@ impl Edge {
             cdn,
             tab,
             meters,
-            node: Box::new(node),
+            node: Arc::new(node),
+            login,
+            // Behind a proxy everybody seems to ask from here.
+            trusts_this_machine: config.public_url.is_none(),
             started: Instant::now(),
             visitors: AtomicU32::new(0),
             registry: Mutex::new(registry),
@@ -131,6 +267,9 @@ impl Edge {
             .route("/blackhole/v1/peer", get(peer))
             .route("/blackhole/tab/{file}", get(tab_files::get))
             .route("/status", get(status::page))
+            .route(EARNINGS, get(earnings::page))
+            .route(EARNINGS_CSV, get(earnings::csv))
+            .merge(login::routes())
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
             .fallback(|| async { Problem::not_found("no such path; see /status for what is here") })
@@ -150,7 +289,8 @@ impl Edge {
 /// Around every request: bounded concurrency, refusals that arrive, open to every origin, counted.
 async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    if request.method() == Method::OPTIONS {
+    let private = is_private(request.uri().path());
+    if request.method() == Method::OPTIONS && !private {
         return preflight(request.headers());
     }
     let waits = request.headers().contains_key(header::EXPECT);
@@ -164,11 +304,36 @@ async fn around(State(edge): State<Edge>, request: Request, next: Next) -> Respo
         }
     };
     edge.inner.meters.answered(response.status().as_u16(), started.elapsed());
-    open_to_all(response.headers_mut());
+    if private {
+        for_its_reader_alone(response.headers_mut());
+    } else {
+        open_to_all(response.headers_mut());
+    }
     response
 }
 
-/// Everything here is public and the same for everybody, so any page may read it.
+/// What is not for everybody: no other page may read it.
+fn is_private(path: &str) -> bool {
+    let below = |parent: &&str| {
+        path.strip_prefix(*parent).is_some_and(|rest| matches!(rest.chars().next(), None | Some('/' | '.')))
+    };
+    PRIVATE.iter().any(below)
+}
+
+fn for_its_reader_alone(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// All else here is public and the same for everybody, so any page may read it.
 fn open_to_all(headers: &mut HeaderMap) {
     let fixed = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -215,8 +380,8 @@ async fn peer(State(edge): State<Edge>) -> Response {
 
 async fn metrics(State(edge): State<Edge>) -> Response {
     edge.inner.cdn.observe();
-    // Brings the gauges of the network up to date.
-    let _ = edge.inner.node.network();
+    // Brings the gauges of network and money up to date.
+    let _ = (edge.inner.node.network(), edge.inner.node.money());
     let registry = edge.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use runtime::http::Tls;
 use serde::Deserialize;
 
+use crate::LoginConfig;
+
 /// The `[edge]` section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub struct Config {
     pub tab_dir: Option<PathBuf>,
     /// The certificate; without one the edge speaks plain HTTP, for a machine of one's own or behind a proxy.
     pub tls: Option<Tls>,
+    /// Who may log in; without this section nobody.
+    pub login: Option<LoginConfig>,
     /// Connections at a time; further ones wait in the system's queue.
     pub connections: usize,
     /// Connections of one address at a time; further ones are closed. Behind a proxy, say as many as `connections`.
@@ -32,6 +36,7 @@ impl Default for Config {
             public_url: None,
             tab_dir: None,
             tls: None,
+            login: None,
             // At some 20 KiB a quiet connection, 80 MiB.
             connections: 4096,
             // A whole school behind one address, and still no one source keeps all others out.

@@ -5,9 +5,11 @@
 //! GET  /blackhole/v1/blobs/{root}                 bytes, by range, verified on their way from the disk
 //! GET  /blackhole/v1/blobs/{root}/runs/page/0-63  groups 0 to 63, behind the hashes that verify them
 //! GET  /blackhole/v1/peer                         whom a tab dials
+//! POST /blackhole/v1/login                        and what follows from it: see `login`
 //! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
 //! GET  /blackhole/tab/{file}                      the tab's code
 //! GET  /status  /metrics  /healthz                for people, Prometheus, and load balancers
+//! GET  /status/earnings  /status/earnings.csv     what was served and signed for; for the operator alone
 //! ```
 //!
 //! Promises: no byte leaves that was not verified; no request holds more than a read's worth of memory;
@@ -17,7 +19,10 @@
 mod app;
 mod blobs;
 mod config;
+mod earnings;
 mod lingering;
+mod local;
+mod login;
 mod manifests;
 mod meters;
 mod problem;
@@ -26,7 +31,11 @@ mod server;
 mod status;
 mod tab_files;
 
-pub use app::{Edge, NetworkStatus, Node, PeerAddresses};
+pub use app::{
+    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, NetworkStatus, Node,
+    PeerAddresses, Position,
+};
 pub use config::Config;
+pub use login::{Login, LoginConfig};
 pub use meters::Meters;
 pub use server::Server;

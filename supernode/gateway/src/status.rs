@@ -4,7 +4,8 @@
 //! telephone.
 
 mod chart;
-mod words;
+mod money;
+pub(crate) mod words;
 
 use core::fmt::Write as _;
 
@@ -21,7 +22,7 @@ use crate::{
 };
 use words::{bytes, count, date, duration, escape, percent};
 
-const STYLE: &str = include_str!("status/page.css");
+pub(crate) const STYLE: &str = include_str!("status/page.css");
 
 /// `GET /status`.
 pub(crate) async fn page(State(edge): State<Edge>) -> Response {
@@ -62,6 +63,7 @@ fn render(edge: &Edge) -> String {
         site_section(&mut html, site);
     }
     html.push_str("</section>");
+    money::section(&mut html, edge.inner.node.money().as_ref(), &edge.inner.node.earnings());
     reach(&mut html, edge);
     html.push_str("</main></html>");
     html

@@ -35,7 +35,7 @@ pub struct Config {
 
 /// Other nodes by the first two; visitors by a WebSocket, or by WebRTC, which needs no name and no certificate of an
 /// authority, and which also tells them their own address.
-const EVERYWHERE: [&str; 4] = [
+const EVERYWHERE: [&str; 5] = [
     "/ip4/0.0.0.0/tcp/4001",
     "/ip4/0.0.0.0/udp/4001/quic-v1",
     "/ip4/0.0.0.0/tcp/4002/ws",

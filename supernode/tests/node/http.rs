@@ -22,6 +22,21 @@ impl Answer {
     }
 }
 
+/// A body of a length that was not announced, as one text.
+pub(crate) fn unchunked(answer: &Answer) -> String {
+    assert_eq!(answer.headers["transfer-encoding"], "chunked");
+    let (mut rest, mut whole) = (answer.body.as_slice(), Vec::new());
+    loop {
+        let end = rest.windows(2).position(|at| at == b"\r\n").expect("a chunk has a length");
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return String::from_utf8(whole).unwrap();
+        }
+        whole.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 2 + length + 2..];
+    }
+}
+
 /// One request on a connection of its own.
 pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
     ask(address, "GET", path, headers)
@@ -29,6 +44,18 @@ pub(crate) fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> 
 
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     read_answer(method, &exchange(address, head(address, method, path, headers).as_bytes()))
+}
+
+/// A request with a short body.
+pub(crate) fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let request = [head(address, method, path, headers).as_bytes(), body].concat();
+    read_answer(method, &exchange(address, &request))
 }
 
 /// A client of the simplest kind: it writes all of the body before it reads. What it is refused it must
@@ -60,7 +87,11 @@ pub(crate) fn read_answer(method: &str, bytes: &[u8]) -> Answer {
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let header =
         |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
-    let headers: BTreeMap<_, _> = lines.filter_map(header).collect();
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in lines.filter_map(header) {
+        // A header that is there twice is two lines.
+        headers.entry(name).and_modify(|known| *known += &format!("\n{value}")).or_insert(value);
+    }
     let body = bytes[end + 4..].to_vec();
     let announced = headers.get("content-length").and_then(|length| length.parse().ok());
     let whole = method == "HEAD" || announced.is_none_or(|length: usize| length == body.len());

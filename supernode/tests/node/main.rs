@@ -2,11 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+extern crate chain as supernode_chain;
+
+#[path = "../../chain/tests/chain/anvil.rs"]
+#[expect(dead_code, reason = "the tests of the chain's crate use the rest of it")]
+mod anvil;
+mod chain_commands;
 mod config;
 mod crashes;
+mod earnings;
 mod hostile;
 mod http;
+mod login;
 mod mirror;
+mod money;
 mod origin;
 mod origins;
 mod outlive;

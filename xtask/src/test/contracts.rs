@@ -18,7 +18,7 @@ use crate::process::{run, shown};
 use crate::tools;
 use crate::workspace::root;
 
-const DIRECTORY: &str = "contracts";
+pub(super) const DIRECTORY: &str = "contracts";
 const FORGE: &str = "node_modules/@foundry-rs/forge-linux-amd64/bin/forge";
 const GAS_TESTS: &str = "test/gas/*";
 const SNAPSHOTS: &str = "snapshots";

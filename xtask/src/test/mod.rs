@@ -125,6 +125,8 @@ fn sim() -> Result<Count> {
 }
 
 fn net() -> Result<Count> {
+    // The binary's commands about money are tested on the chain that comes with the contracts.
+    tools::npm_packages(contracts::DIRECTORY)?;
     let packages = packages()?;
     let others = packages.iter().map(String::as_str);
     let others = others
@@ -134,6 +136,8 @@ fn net() -> Result<Count> {
 
 fn web() -> Result<Count> {
     crate::up::prepare(crate::up::For::Tests)?;
+    // An operator's wallet signs as the chain of the contracts does.
+    tools::npm_packages(contracts::DIRECTORY)?;
     let mut count = check("the tab's weight", crate::tidy::tab_is_within_budget);
     count.add(node_test("playwright/specs")?);
     Ok(count)

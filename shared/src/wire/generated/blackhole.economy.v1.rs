@@ -103,8 +103,8 @@ pub struct LedgerEntry {
     pub previous: ::prost::alloc::vec::Vec<u8>,
     #[prost(enumeration = "LedgerKind", tag = "4")]
     pub kind: i32,
-    /// Of the other side (20 bytes), of a job or node (32), of an epoch (8), or of an account and an epoch: what the
-    /// kind is about.
+    /// Of the other side (20 bytes), of a job or node (32), of an epoch or batch (8), or of an account and an epoch: what
+    /// the kind is about.
     #[prost(bytes = "vec", tag = "5")]
     pub about: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "6")]
@@ -205,6 +205,7 @@ pub enum LedgerKind {
     VoucherUnclaimed = 23,
     VoucherUnsecured = 24,
     Secured = 25,
+    Served = 26,
 }
 impl LedgerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -239,6 +240,7 @@ impl LedgerKind {
             Self::VoucherUnclaimed => "LEDGER_KIND_VOUCHER_UNCLAIMED",
             Self::VoucherUnsecured => "LEDGER_KIND_VOUCHER_UNSECURED",
             Self::Secured => "LEDGER_KIND_SECURED",
+            Self::Served => "LEDGER_KIND_SERVED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -270,6 +272,7 @@ impl LedgerKind {
             "LEDGER_KIND_VOUCHER_UNCLAIMED" => Some(Self::VoucherUnclaimed),
             "LEDGER_KIND_VOUCHER_UNSECURED" => Some(Self::VoucherUnsecured),
             "LEDGER_KIND_SECURED" => Some(Self::Secured),
+            "LEDGER_KIND_SERVED" => Some(Self::Served),
             _ => None,
         }
     }

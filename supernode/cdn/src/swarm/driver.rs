@@ -15,7 +15,9 @@ use shared::{
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
-use super::{ADDRESSES_EVERY, METERS_EVERY, REPORTS, SwarmParts, link::Link, serve::Job, streams::Report};
+use super::{
+    ADDRESSES_EVERY, METERS_EVERY, REPORTS, Served, SwarmParts, link::Link, serve::Job, streams::Report,
+};
 use crate::service::Held;
 
 /// See the module's head.
@@ -187,6 +189,12 @@ impl Driver {
                 Event::ManifestNewer { site, sequence } => {
                     tracing::debug!(%site, sequence, "a peer says there is a newer manifest");
                     self.parts.cdn.heard_of_newer(site, sequence);
+                }
+                Event::Receipted { session, sent, receipt } => {
+                    (self.parts.tell)(Served::Receipt { session, sent, receipt });
+                }
+                Event::SessionEnded { receiver, session, sent } => {
+                    (self.parts.tell)(Served::Ended { receiver, session, sent });
                 }
                 // Answers to fetches, of which a supernode makes none, and news of budgets without limit.
                 _ => {}

@@ -17,7 +17,10 @@ mod streams;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use shared::identity::Keypair;
+use shared::{
+    identity::{Keypair, PublicKey},
+    wire::cdn::SignedReceipt,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +46,32 @@ const METERS_EVERY: Duration = Duration::from_secs(1);
 /// Where we can be dialled at the moment, as binary multiaddresses.
 pub type OwnAddresses = Box<dyn Fn() -> Vec<Vec<u8>> + Send + Sync>;
 
+/// What receivers sign for, as the core says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A receiver signed for more of what this session sent.
+    Receipt {
+        /// Which session.
+        session: u64,
+        /// Payload bytes that it sent so far.
+        sent: u64,
+        /// What was signed, verified.
+        receipt: SignedReceipt,
+    },
+    /// A session of which there were receipts is over.
+    Ended {
+        /// With whom.
+        receiver: PublicKey,
+        /// Which.
+        session: u64,
+        /// Payload bytes that it sent.
+        sent: u64,
+    },
+}
+
+/// Whoever counts what was served. It is told in the driver's own task, so it does not wait.
+pub type Tell = Box<dyn Fn(Served) + Send + Sync>;
+
 /// What the swarm stands on.
 pub struct SwarmParts {
     /// The content.
@@ -57,6 +86,8 @@ pub struct SwarmParts {
     pub events: BoxStream<'static, links::Event>,
     /// Where we are.
     pub addresses: OwnAddresses,
+    /// Who counts what was served.
+    pub tell: Tell,
 }
 
 /// Joins the swarm until `shutdown`.

@@ -68,11 +68,12 @@ pub(crate) fn account(address: Address) -> Account {
     Account(address.into_array())
 }
 
+/// The binary's tests use this file too, from another directory.
 fn program() -> PathBuf {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts/node_modules");
-    let program = packages.join("@foundry-rs/anvil-linux-amd64/bin/anvil");
-    assert!(program.exists(), "anvil is not installed: `cargo xtask test contracts` does it");
-    program
+    const PROGRAM: &str = "contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil";
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let program = above.map(|directory| directory.join(PROGRAM)).find(|program| program.exists());
+    program.expect("anvil is not installed: `cargo xtask test contracts` does it")
 }
 
 /// Starts the program and waits until it listens.

@@ -73,7 +73,7 @@ async fn a_node_that_is_away_is_waited_for() {
     // Vouchers are taken while it is away.
     assert!(matches!(settler_.look(NOW).await, Err(SettlerError::Chain(ChainError::Rpc(_)))));
     payee.handle_voucher(T, NOW, &voucher).expect("good");
-    let running = tokio::spawn(settler_.run(shutdown.clone()));
+    let running = tokio::spawn(settler_.run(shutdown.clone(), |_| ()));
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let (mut child, _) = start(port, &[]);
     let again = Chain::connect(url, &payee_key, contract, Default::default()).await;

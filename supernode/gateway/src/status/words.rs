@@ -6,7 +6,7 @@ const DAY: u64 = 86_400;
 
 /// For reading: up to four digits and a unit.
 #[expect(clippy::cast_precision_loss, reason = "for reading")]
-pub(super) fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = 0;
@@ -18,7 +18,12 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// With thin spaces between thousands.
-pub(super) fn count(figure: u64) -> String {
+pub(crate) fn count(figure: u64) -> String {
+    amount(figure.into())
+}
+
+/// The same for money, which has up to 96 bits.
+pub(crate) fn amount(figure: u128) -> String {
     let digits = figure.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -30,12 +35,12 @@ pub(super) fn count(figure: u64) -> String {
     text
 }
 
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// The two largest units.
-pub(super) fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let (days, hours, minutes) = (seconds / DAY, seconds % DAY / 3600, seconds % 3600 / 60);
     match (days, hours, minutes) {
@@ -47,7 +52,7 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// A moment of UTC to the minute, as ISO 8601 has it (civil from days, after H. Hinnant).
-pub(super) fn date(unix: u64) -> String {
+pub(crate) fn date(unix: u64) -> String {
     // Years of 400, from the first of March of the year 0.
     let days = unix / DAY + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -63,7 +68,13 @@ pub(super) fn date(unix: u64) -> String {
     text
 }
 
-pub(super) fn escape(text: &str) -> String {
+/// The same to the second, as programs have it (RFC 3339).
+pub(crate) fn moment(unix: u64) -> String {
+    let minute = date(unix);
+    format!("{}T{}:{:02}Z", &minute[..10], &minute[11..16], unix % 60)
+}
+
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -93,6 +104,7 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_827_696), "2000-02-29 12:34 UTC");
         assert_eq!(date(4_102_444_799), "2099-12-31 23:59 UTC");
+        assert_eq!(moment(951_827_696), "2000-02-29T12:34:56Z");
         let long = |seconds| duration(Duration::from_secs(seconds));
         assert_eq!([long(59), long(60), long(3700), long(90_000)], ["59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
     }

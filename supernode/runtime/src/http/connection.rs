@@ -1,11 +1,11 @@
 //! One connection: HTTP/1.1 or HTTP/2, with bounds on what a client may make us hold and how long.
 
-use std::{error::Error, pin::pin, time::Duration};
+use std::{error::Error, net::SocketAddr, pin::pin, time::Duration};
 
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
-    service::Service,
+    service::{Service, service_fn},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -15,6 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::idle::IdleLimit;
+
+/// Where a request's connection comes from; among the extensions of each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub SocketAddr);
 
 /// What a service allows those who connect to it.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,13 @@ pub struct Limits {
 }
 
 /// Serves requests until the client goes or `shutdown` is called.
-pub(super) async fn serve<I, S, B>(stream: I, service: S, limits: Limits, shutdown: CancellationToken)
-where
+pub(super) async fn serve<I, S, B>(
+    stream: I,
+    from: SocketAddr,
+    service: S,
+    limits: Limits,
+    shutdown: CancellationToken,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>>,
     S::Future: Send + 'static,
@@ -63,6 +72,10 @@ where
         .keep_alive_interval(limits.idle / 2)
         .keep_alive_timeout(limits.head_timeout);
     let io = TokioIo::new(IdleLimit::new(stream, limits.idle));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Client(from));
+        service.call(request)
+    });
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -101,7 +101,7 @@ impl Listener {
             tasks.spawn(async move {
                 let _held = (slot, place);
                 open.inc();
-                handle(stream, tls, service, limits, shutdown).await;
+                handle((stream, from), tls, service, limits, shutdown).await;
                 open.dec();
             });
         }
@@ -112,7 +112,7 @@ impl Listener {
 }
 
 async fn handle<S, B>(
-    stream: TcpStream,
+    (stream, from): (TcpStream, SocketAddr),
     tls: Option<TlsAcceptor>,
     service: S,
     limits: Limits,
@@ -128,9 +128,9 @@ async fn handle<S, B>(
     // Answers are written whole; waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => connection::serve(stream, service, limits, shutdown).await,
+        None => connection::serve(stream, from, service, limits, shutdown).await,
         Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => connection::serve(stream, service, limits, shutdown).await,
+            Ok(Ok(stream)) => connection::serve(stream, from, service, limits, shutdown).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },

@@ -9,7 +9,7 @@ mod listener;
 mod sources;
 mod tls;
 
-pub use connection::Limits;
+pub use connection::{Client, Limits};
 pub use listener::Listener;
 pub use tls::Tls;
 
