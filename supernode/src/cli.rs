@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{config, key, publish, storage_command, storage_keys, wire_up};
+use crate::{config, ipfs_command, key, publish, storage_command, storage_keys, wire_up};
 
 /// The People's Cloud: websites delivered tab to tab.
 #[derive(Debug, Parser)]
@@ -27,6 +27,9 @@ enum Command {
     /// Objects kept with strangers, and what a node's storage needs.
     #[command(subcommand)]
     Storage(StorageCommand),
+    /// Files and directories as IPFS has them.
+    #[command(subcommand)]
+    Ipfs(ipfs_command::What),
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +100,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(wire_up::run(config))
         }
         Command::Storage(StorageCommand::Objects(what)) => storage_command::run(&what),
+        Command::Ipfs(what) => ipfs_command::run(&what),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),

@@ -2,6 +2,8 @@
 
 mod cli;
 mod config;
+mod ipfs;
+mod ipfs_command;
 mod key;
 mod publish;
 mod script_tag;

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use shared::storage::erasure::Profile;
 
-use crate::strangers::{HoldConfig, OwnConfig};
+use crate::{
+    ipfs::IpfsConfig,
+    strangers::{HoldConfig, OwnConfig},
+};
 
 /// The `[storage]` section of the configuration. A node without it stores nothing.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,19 +29,22 @@ pub struct Config {
     #[serde(deserialize_with = "profile")]
     pub profile: Option<Profile>,
     /// Whether the S3 door is open. Without this line it is where the section has a `profile`, or neither `hold` nor
-    /// `own`.
+    /// `own` nor `ipfs`.
     pub s3: Option<bool>,
     /// Shards of others; none without this section.
     pub hold: Option<HoldConfig>,
     /// Objects of this node at others; none without this section.
     pub own: Option<OwnConfig>,
+    /// A gateway and exchange of IPFS; none without this section.
+    pub ipfs: Option<IpfsConfig>,
 }
 
 impl Config {
     /// Whether the S3 door is to be opened.
     #[must_use]
     pub fn opens_door(&self) -> bool {
-        self.s3.unwrap_or(self.profile.is_some() || (self.hold.is_none() && self.own.is_none()))
+        let others = self.hold.is_some() || self.own.is_some() || self.ipfs.is_some();
+        self.s3.unwrap_or(self.profile.is_some() || !others)
     }
 }
 
@@ -55,6 +61,7 @@ impl Default for Config {
             s3: None,
             hold: None,
             own: None,
+            ipfs: None,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! synced, then the metadata is committed, then the client hears of it.
 
 mod config;
+pub mod ipfs;
 pub mod meta;
 mod meters;
 pub mod objects;

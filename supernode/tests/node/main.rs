@@ -5,6 +5,7 @@
 mod config;
 mod hostile;
 mod http;
+mod ipfs;
 mod mirror;
 mod origin;
 mod origins;
