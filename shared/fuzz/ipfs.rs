@@ -98,9 +98,9 @@ pub(crate) fn exchange(data: &[u8]) {
     for _ in 0..200 {
         match fetch.poll_next(Instant::default()) {
             Ok(Next::Look(_)) => fetch.handle_look(None),
-            Ok(Next::Ask(peer, wants)) => {
+            Ok(Next::Ask { peer, wants, .. }) => {
                 for (cid, bytes) in &message.blocks {
-                    fetch.handle_block(*cid, bytes);
+                    fetch.handle_block(Instant::default(), *cid, bytes);
                 }
                 for cid in message.lacking.iter().copied().chain(wants.into_iter().map(|want| want.cid)) {
                     fetch.handle_lacking(peer, cid);

@@ -87,10 +87,11 @@ async function verifiedFetch(gateway) {
     import('@helia/verified-fetch'), import('helia'), import('@helia/http'),
   ]);
   const helia = await withHTTP(createHeliaLight(), {
-    delegatedRouters: [], recursiveGateways: [gateway], allowInsecure: true, allowLocal: true,
+    delegatedRouters: [gateway], recursiveGateways: [gateway], allowInsecure: true, allowLocal: true,
   }).start();
   const fetch = await createVerifiedFetch(helia);
-  return Object.assign((resource) => fetch(resource, { signal: AbortSignal.timeout(60_000) }), { stop: () => helia.stop() });
+  const patiently = (resource, patience = 120_000) => fetch(resource, { signal: AbortSignal.timeout(patience) });
+  return Object.assign(patiently, { stop: () => helia.stop() });
 }
 
 await check('gateway: verified-fetch reads a file of many blocks and names of a large directory', async () => {
@@ -106,10 +107,10 @@ await check('gateway: verified-fetch reads a file of many blocks and names of a 
 });
 
 await check('gateway: verified-fetch refuses a flipped bit', async () => {
-  let flipped = 0;
+  let [flipped, lying] = [0, true];
   const liar = createServer(async (asked, answer) => {
     const honest = await ask(`${node.ipfs}${asked.url}`, { headers: { accept: asked.headers.accept ?? '*/*' }, method: asked.method });
-    if (honest.body.length > MIB / 2) {
+    if (lying && honest.body.length > MIB / 2) {
       honest.body[honest.body.length >> 1] ^= 1;
       flipped += 1;
     }
@@ -120,12 +121,16 @@ await check('gateway: verified-fetch refuses a flipped bit', async () => {
   const fetch = await verifiedFetch(`http://127.0.0.1:${liar.address().port}`);
   const small = await fetch(`ipfs://${root}/docs/a%20b.txt`);
   assert.equal(await small.text(), 'text');
-  const outcome = await fetch(`ipfs://${root}/big.bin`).then(async (answer) => {
+  const read = (patience) => fetch(`ipfs://${root}/big.bin`, patience).then(async (answer) => {
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     return hash(Buffer.from(await answer.arrayBuffer()));
-  }).then((read) => `read ${read}`, (error) => `refused: ${error.name}`);
+  });
+  // It goes on asking for a block until it gets the right one, or its patience ends.
+  const outcome = await read(15_000).then(() => 'read', (error) => `refused: ${error.name}`);
   assert.match(outcome, /^refused/);
   assert.ok(flipped > 0, 'a bit was flipped');
+  lying = false;
+  assert.equal(await read(), hash(big), 'and nothing else was wrong');
   await fetch.stop();
   liar.close();
   return outcome;
@@ -223,8 +228,9 @@ await check('routing: says that it has what it has', async () => {
     for await (const provider of client.getProviders(CID.parse(cid))) found.push(provider);
     return found;
   };
+  const { base58btc } = await import('multiformats/bases/base58');
   const [provider] = await find(root);
-  assert.equal(provider.ID.toString(), node.peer_id);
+  assert.equal(base58btc.encode(provider.ID.multihash.bytes), `z${node.peer_id}`);
   assert.ok(provider.Addrs.some((address) => node.address.startsWith(address.toString())));
   assert.deepEqual(await find('bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyka').catch(() => []), []);
   const { status, headers } = await ask(`${node.ipfs}/routing/v1/providers/${root}`);
@@ -246,9 +252,11 @@ await check(`bitswap: Helia pulls ${BULK / MIB} MiB from us`, async () => {
   for await (const piece of unixfs(helia).cat(CID.parse(cid), { signal: AbortSignal.timeout(3_000_000) })) digest.update(piece);
   const seconds = (Date.now() - begun) / 1000;
   assert.equal(digest.digest('hex'), hash(bytes));
-  const names = [];
-  for await (const entry of unixfs(helia).ls(CID.parse(root), { path: 'large' })) names.push(entry.name);
-  assert.equal(names.length, 6000);
+  for (const name of [large[1], large[4711]]) {
+    const pieces = [];
+    for await (const piece of unixfs(helia).cat(CID.parse(root), { path: `large/${name}` })) pieces.push(piece);
+    assert.equal(Buffer.concat(pieces).toString(), name);
+  }
   await helia.stop();
   return `${(BULK / MIB / seconds).toFixed(1)} MiB/s`;
 });

@@ -59,7 +59,8 @@ fn an_import_that_breaks_off_leaves_nothing() {
     let node = world.node("data", SECTIONS);
     let data = world.text("data");
     let mut door = UnixStream::connect(world.path("data/ipfs.sock")).unwrap();
-    door.write_all(b"{\"add\":{\"name\":\"broken\"}}\n{\"file\":{\"path\":\"a\",\"bytes\":5}}\nwhole").unwrap();
+    door.write_all(b"{\"add\":{\"name\":\"broken\"}}\n{\"file\":{\"path\":\"a\",\"bytes\":5}}\nwhole")
+        .unwrap();
     door.write_all(b"{\"file\":{\"path\":\"b\",\"bytes\":5000000}}\n").unwrap();
     door.write_all(&vec![7; 3_000_000]).unwrap();
     drop(door);
@@ -99,7 +100,11 @@ fn a_node_finds_in_the_dht_who_has_a_tree_and_pulls_it() {
     let data = world.text("second");
     // Until the two know each other, and the record is told.
     second.wait_for("a provider", |_| {
-        blackhole(&["ipfs", "pull", "--data-dir", &data, root.trim()]).status().unwrap().success().then_some(())
+        blackhole(&["ipfs", "pull", "--data-dir", &data, root.trim()])
+            .status()
+            .unwrap()
+            .success()
+            .then_some(())
     });
     assert_eq!(status(&second, &format!("/ipfs/{}/many/299", root.trim())), 200);
     let got = world.text("got");
@@ -107,6 +112,7 @@ fn a_node_finds_in_the_dht_who_has_a_tree_and_pulls_it() {
     assert_eq!(run(&["ipfs", "add", "--only-hash", &got]), root);
     // What nobody has ends with that word, and soon.
     let missing = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyka";
-    let answer = blackhole(&["ipfs", "pull", "--data-dir", &data, "--from", address, missing]).output().unwrap();
+    let answer =
+        blackhole(&["ipfs", "pull", "--data-dir", &data, "--from", address, missing]).output().unwrap();
     assert!(String::from_utf8_lossy(&answer.stderr).contains("no peer has"), "{answer:?}");
 }

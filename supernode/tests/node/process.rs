@@ -130,7 +130,8 @@ impl Node {
         let address = edge.split_once("://").unwrap().1.parse().unwrap();
         let listening = ready["addresses"].as_array().unwrap();
         let addresses = listening.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
-        let door = |name: &str| ready[name].as_str().map(|url| url.split_once("://").unwrap().1.parse().unwrap());
+        let door =
+            |name: &str| ready[name].as_str().map(|url| url.split_once("://").unwrap().1.parse().unwrap());
         Self { child, edge, address, did: said("did"), s3: door("s3"), ipfs: door("ipfs"), addresses }
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// Blocks asked of one peer at a time: with chunks of 1 MiB, 16 MiB on the way.
 const ASKED_OF_A_PEER: usize = 16;
-/// A peer that has not sent a block for so long is asked no more for it.
+/// A peer that has sent nothing that it was asked for, for so long, is asked no more for what it owes.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Blocks that wait to be looked at.
 const MAX_WAITING: usize = 256 * 1024;
@@ -45,8 +45,15 @@ pub enum FetchError {
 pub enum Next {
     /// See whether this block is here, and say so by [`Fetch::handle_look`].
     Look(Cid),
-    /// Send these wants to a peer.
-    Ask(u64, Vec<Want>),
+    /// Tell a peer what is wanted of it, and what no longer is: peers remember wants until they hear so.
+    Ask {
+        /// Which.
+        peer: u64,
+        /// Wanted from now on.
+        wants: Vec<Want>,
+        /// Not wanted any more.
+        cancels: Vec<Cid>,
+    },
     /// Nothing, until a message comes or this time is reached.
     Wait(Instant),
     /// All is here.
@@ -57,6 +64,10 @@ pub enum Next {
 struct Peer {
     asked: BTreeSet<Cid>,
     lacking: BTreeSet<Cid>,
+    /// Came since it was asked last; at most as many as are asked at a time.
+    done: Vec<Cid>,
+    /// When it last sent what it was asked for.
+    heard: Instant,
 }
 
 /// A fetch under way. Peers are numbers that the shell gives out.
@@ -119,10 +130,12 @@ impl Fetch {
     }
 
     /// A block that came, named by the hash of its bytes. Says whether it was wanted, and so is to be stored.
-    pub fn handle_block(&mut self, cid: Cid, bytes: &[u8]) -> bool {
+    pub fn handle_block(&mut self, now: Instant, cid: Cid, bytes: &[u8]) -> bool {
         let Some((peer, _, depth)) = self.asked.remove(&cid) else { return false };
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.asked.remove(&cid);
+            peer.done.push(cid);
+            peer.heard = now;
         }
         self.follow(cid, depth, bytes);
         true
@@ -196,18 +209,23 @@ impl Fetch {
         {
             return Ok(Next::Done);
         }
-        let earliest = self.asked.values().map(|(_, until, _)| *until).min();
+        let earliest = self.asked.values().map(|(peer, until, _)| self.deadline(*peer, *until)).min();
         Ok(Next::Wait(earliest.unwrap_or(now + PATIENCE)))
     }
 
+    /// When to give up on a peer: a slow one that goes on sending is waited for.
+    fn deadline(&self, peer: u64, until: Instant) -> Instant {
+        self.peers.get(&peer).map_or(until, |peer| until.max(peer.heard + PATIENCE))
+    }
+
     fn give_up_waiting(&mut self, now: Instant) {
-        let late: Vec<_> =
-            self.asked.iter().filter(|(_, (_, until, _))| *until <= now).map(|(cid, _)| *cid).collect();
-        for cid in late {
-            let peer = self.asked.get(&cid).map(|(peer, ..)| *peer);
-            if let Some(peer) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
+        let late = self.asked.iter().filter(|(_, (peer, until, _))| self.deadline(*peer, *until) <= now);
+        let late: Vec<_> = late.map(|(cid, (peer, ..))| (*cid, *peer)).collect();
+        for (cid, peer) in late {
+            if let Some(peer) = self.peers.get_mut(&peer) {
                 peer.asked.remove(&cid);
                 peer.lacking.insert(cid);
+                peer.done.push(cid);
             }
             self.want_again(cid);
         }
@@ -237,7 +255,8 @@ impl Fetch {
             }
             self.wanted = left;
             if !wants.is_empty() {
-                return Some(Next::Ask(number, wants));
+                let cancels = std::mem::take(&mut peer.done);
+                return Some(Next::Ask { peer: number, wants, cancels });
             }
         }
         None

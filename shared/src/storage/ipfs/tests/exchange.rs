@@ -64,13 +64,16 @@ fn run(
     loop {
         match fetch.poll_next(now)? {
             Next::Look(cid) => fetch.handle_look(taken.contains(&cid).then(|| held.0[&cid].as_slice())),
-            Next::Ask(peer, wants) => said.extend(wants.into_iter().map(|want| (peer, want.cid))),
+            Next::Ask { peer, wants, cancels } => {
+                assert!(cancels.len() <= 64, "told off before long");
+                said.extend(wants.into_iter().map(|want| (peer, want.cid)));
+            }
             Next::Done => return Ok(taken),
             Next::Wait(until) => match said.pop_front() {
                 Some((peer, cid)) => match answers(peer, &cid) {
                     Some(true) => {
                         assert!(!taken.contains(&cid), "nothing is fetched twice");
-                        if fetch.handle_block(cid, &held.0[&cid]) {
+                        if fetch.handle_block(now, cid, &held.0[&cid]) {
                             taken.push(cid);
                         }
                     }
@@ -118,7 +121,10 @@ fn a_fetch_ends_where_nobody_has_a_block() {
     assert_eq!(run(&mut fetch, &blocks, &|_, cid| Some(*cid != missing)), Err(FetchError::Missing(missing)));
     let mut fetch = Fetch::new(root);
     fetch.handle_peer(1);
-    assert!(!fetch.handle_block(root, &blocks.0[&root]), "what was not asked for is not taken");
+    assert!(
+        !fetch.handle_block(Instant::default(), root, &blocks.0[&root]),
+        "what was not asked for is not taken"
+    );
     fetch.handle_lacking(1, missing);
     fetch.handle_peer(2);
     fetch.handle_gone(1);

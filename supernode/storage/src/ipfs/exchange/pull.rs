@@ -109,8 +109,8 @@ impl Ipfs {
                     bytes += found.as_ref().map_or(0, |block| block.len() as u64);
                     fetch.handle_look(found.as_deref());
                 }
-                Next::Ask(number, wants) => {
-                    let message = Message { wants, ..Message::default() };
+                Next::Ask { peer: number, wants, cancels } => {
+                    let message = Message { wants, cancels, ..Message::default() };
                     let Some(speaker) = speakers.get_mut(&number) else { continue };
                     if let Err(error) = speaker.say(&links, message).await {
                         tracing::debug!(peer = %speaker.peer(), %error, "a peer cannot be asked");
@@ -123,7 +123,7 @@ impl Ipfs {
                     let Ok(said) = timeout(patience, heard.recv()).await else { continue };
                     let Heard { peer, blocks, lacking } = said.context("shutting down")?;
                     for (cid, block) in blocks {
-                        if fetch.handle_block(cid, &block) {
+                        if fetch.handle_block(now(), cid, &block) {
                             bytes += block.len() as u64;
                             self.store(sink, cid, block).await?;
                             moved.send_replace(bytes);

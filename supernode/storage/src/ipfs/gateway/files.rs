@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use percent_encoding::percent_decode_str;
 use shared::storage::ipfs::{
     Cid, ContentPath, EntityBytes, Entry, PathError, Piece, Scope, Walk,
     redirects::{FILE_NAME, MAX_FILE_BYTES, Redirects},
@@ -296,7 +297,8 @@ async fn redirected(
         Err(ReadError::Path(_)) => return Err(ReadError::Path(missing).into()),
         found => rules(ipfs, found?.cid).await?,
     };
-    let Some(rule) = rules.find(&asked.path) else { return Err(ReadError::Path(missing).into()) };
+    // As it came: what a rule takes over into another path is escaped there already.
+    let Some(rule) = rules.find(&asked.raw_path) else { return Err(ReadError::Path(missing).into()) };
     let status = StatusCode::from_u16(rule.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status.is_redirection() {
         let location =
@@ -304,6 +306,7 @@ async fn redirected(
         return Ok(redirect(status, &location));
     }
     let path = rule.to.split(['?', '#']).next().unwrap_or_default();
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| Refusal::bad("the path is no text"))?;
     let path = ContentPath::parse(&format!("{root}{path}")).map_err(ReadError::from)?;
     let resolved = ipfs.follow(path.clone()).await?;
     show(ipfs, Target { path, ..target }, asked, resolved, status).await
