@@ -4,6 +4,8 @@
 //! Shared by the fuzzer and by the ordinary test that replays `corpus/`. Where a signature would stop every
 //! mutation at the door, the target signs the mutated bytes itself, so that the parser behind it is reached.
 
+#[path = "ipfs.rs"]
+mod ipfs;
 #[path = "money.rs"]
 mod money;
 #[path = "swarm.rs"]
@@ -71,6 +73,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("storage_lease", storage_lease),
     ("storage_evidence", storage_evidence),
     ("storage_shards", storage_shards),
+    ("ipfs_blocks", ipfs::blocks),
+    ("ipfs_bitswap", ipfs::exchange),
+    ("ipfs_names", ipfs::names),
+    ("ipfs_texts", ipfs::texts),
 ];
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);

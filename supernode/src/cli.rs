@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    account, channel, config, key, payout, publish, stake, storage_command, storage_grants, storage_keys,
-    wire_up,
+    account, channel, config, ipfs_command, key, payout, publish, stake, storage_command, storage_grants,
+    storage_keys, wire_up,
 };
 
 /// The People's Cloud: websites delivered tab to tab.
@@ -42,6 +42,9 @@ enum Command {
     /// Objects kept with strangers, and what a node's storage needs.
     #[command(subcommand)]
     Storage(StorageCommand),
+    /// Files and directories as IPFS has them.
+    #[command(subcommand)]
+    Ipfs(ipfs_command::What),
 }
 
 #[derive(Debug, Subcommand)]
@@ -116,6 +119,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Storage(StorageCommand::Objects(what)) => storage_command::run(&what),
         Command::Storage(StorageCommand::Grant(what)) => storage_grants::run(&what),
+        Command::Ipfs(what) => ipfs_command::run(&what),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Key(KeyCommand::New { file }) => key::new(&file),
         Command::Key(KeyCommand::Show { file }) => key::show(&file),

@@ -5,6 +5,8 @@ mod account;
 mod channel;
 mod cli;
 mod config;
+mod ipfs;
+mod ipfs_command;
 mod key;
 mod on_chain;
 mod payout;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::{Stream, StreamExt as _, stream::BoxStream};
 use net::{Multiaddr, Network};
 use shared::{
     coordination::ServiceName,
@@ -32,7 +32,7 @@ const DIRECTORY: &str = "storage";
 
 /// Takes the streams of storage out of what happens on links.
 pub(crate) fn route(
-    events: links::Events,
+    events: impl Stream<Item = links::Event> + Send + 'static,
     links: links::Control,
 ) -> (BoxStream<'static, links::Event>, mpsc::Receiver<Incoming>) {
     let (sender, receiver) = mpsc::channel(STREAMS);

@@ -21,7 +21,7 @@ use shared::{cdn::bulk::PROTOCOL, storage::messages};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{about::About, config::Config, strangers};
+use crate::{about::About, config::Config, ipfs, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
@@ -72,7 +72,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
-    let (network, swarm, storing) = match config.network {
+    let ipfs_config = config.storage.as_ref().and_then(|storage| storage.ipfs.clone());
+    let (network, swarm, storing, exchange) = match config.network {
         Some(mut network) => {
             network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
             let mut services = vec![PROTOCOL.parse().context("the service's own name")?];
@@ -80,8 +81,12 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             if config.storage.as_ref().is_some_and(|storage| storage.hold.is_some()) {
                 services.push(messages::PROTOCOL.parse().context("the service's own name")?);
             }
+            if ipfs_config.is_some() {
+                services.push(storage::ipfs::PROTOCOL.parse().context("the service's own name")?);
+            }
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
+            let (links, exchange) = ipfs::route(links, network.links());
             let (links, shards) = strangers::route(links, network.links());
             let storing = match &config.storage {
                 Some(storage) => {
@@ -99,9 +104,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 tell: tell(teller),
             };
             let swarm = swarm::join(parts, shutdown.clone());
-            (Some(network), Some(swarm), storing)
+            (Some(network), Some(swarm), storing, Some(exchange))
         }
-        None => (None, None, strangers::Started::default()),
+        None => (None, None, strangers::Started::default(), None),
     };
 
     // Storage.
@@ -113,6 +118,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         Some(_) | None => None,
     };
     let s3 = storage.as_ref().map(Storage::url);
+    let ipfs = match ipfs_config {
+        Some(config) => {
+            let started = ipfs::join(config, data_dir.path(), &key, network.as_ref(), exchange, &shutdown);
+            Some(started.await?)
+        }
+        None => None,
+    };
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
@@ -127,7 +139,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let stored = storage.map(|storage| tokio::spawn(storage.run(shutdown.clone())));
     // Services end first: what they counted last is kept.
     let settled = money.map(|money| tokio::spawn(money.run(settling.clone())));
-    announce(&url, s3.as_deref(), &peer)?;
+    let doors = [("s3", s3.as_deref()), ("ipfs", ipfs.as_ref().map(|ipfs| ipfs.url.as_str()))];
+    announce(&url, &doors, &peer)?;
 
     interrupted().await?;
     tracing::info!("shutting down");
@@ -138,6 +151,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     if let Some(stored) = stored {
         stored.await.context("storage ended in a panic")?;
+    }
+    for part in ipfs.into_iter().flat_map(|ipfs| ipfs.running) {
+        part.await.context("IPFS ended in a panic")?;
     }
     if let Some(swarm) = swarm {
         swarm.await.context("the swarm ended in a panic")?;
@@ -177,7 +193,7 @@ pub(crate) fn own_addresses(network: Weak<Network>) -> swarm::OwnAddresses {
 }
 
 /// The one line on stdout that scripts wait for.
-fn announce(edge: &str, s3: Option<&str>, peer: &PeerAddresses) -> anyhow::Result<()> {
+fn announce(edge: &str, doors: &[(&str, Option<&str>)], peer: &PeerAddresses) -> anyhow::Result<()> {
     let mut line = json!({
         "event": "ready",
         "edge": edge,
@@ -185,8 +201,10 @@ fn announce(edge: &str, s3: Option<&str>, peer: &PeerAddresses) -> anyhow::Resul
         "did": peer.did,
         "addresses": peer.addresses,
     });
-    if let Some(s3) = s3 {
-        line["s3"] = s3.into();
+    for (name, url) in doors {
+        if let Some(url) = url {
+            line[*name] = (*url).into();
+        }
     }
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;

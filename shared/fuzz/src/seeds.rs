@@ -28,13 +28,22 @@ use shared::{
     storage::{
         erasure::{Profile, SegmentShape},
         holders::{FailedAudit, HolderAdvert, Lease, vouch},
+        ipfs::{
+            self, FileBuilder, NewBlock, Tree,
+            bitswap::{Message, Want},
+            ipns::{Name, Record},
+        },
         messages::{Ask, Said, ShardAnswer, ShardRequest},
         placement::{HolderKind, Network},
         proof::{Challenge, Fault, Transcript, Verdict, answer},
         record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
         seal::{ObjectKey, PathKey, Sealing, StreamShape},
     },
-    wire::{Refusal, cdn, coordination, economy, storage as storage_wire, write_frame},
+    wire::{
+        Refusal, cdn, coordination, economy,
+        ipfs::{IpnsEntry, PbData},
+        storage as storage_wire, write_frame,
+    },
 };
 
 const NOW: UnixSeconds = UnixSeconds(1_764_000_000);
@@ -117,6 +126,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
     seeds.extend(storage(&publisher));
     seeds.extend(money(&publisher));
     seeds.extend(holders(&publisher, &delegate));
+    seeds.extend(ipfs(&publisher));
     seeds
 }
 
@@ -297,6 +307,60 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         let contents = storage_wire::SignedProofAnswer::decode(signed.as_slice()).expect("just made").answer;
         seeds.extend([("storage_proof", signed), ("storage_proof", contents)]);
     }
+    seeds
+}
+
+/// What the IPFS world sends.
+fn ipfs(key: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    let mut blocks = Vec::new();
+    let mut emit = |block: NewBlock| blocks.push(block.bytes);
+    let mut file = FileBuilder::default();
+    for chunk in [&[1; 40][..], &[2; 9]] {
+        file.chunk(chunk, &mut emit);
+    }
+    let file = file.finish(&mut emit);
+    ipfs::symlink(b"../a", &mut emit);
+    let mut tree = Tree::default();
+    for name in ["a", "b"] {
+        tree.insert(&[b"d", name.as_bytes()], file).expect("a lawful tree");
+    }
+    tree.finish(&mut emit).expect("no collision");
+    // Names of 255 bytes make a directory a trie; its lower shards are short.
+    let mut tree = Tree::default();
+    for number in 0..900_u16 {
+        let name = format!("{number:0>255}");
+        tree.insert(&[name.as_bytes()], file).expect("a lawful tree");
+    }
+    let mut shards = Vec::new();
+    tree.finish(&mut |block: NewBlock| shards.push(block.bytes)).expect("no collision");
+    shards.sort_by_key(Vec::len);
+    blocks.extend(shards.into_iter().take(1));
+    for block in blocks {
+        let data = PbData::decode(block.as_slice()).expect("just made").data.unwrap_or_default();
+        let cut = u8::try_from(data.len().min(255)).expect("at most 255");
+        seeds.push(("ipfs_blocks", [&[cut & !1][..], &data, b"lower"].concat()));
+        seeds.push(("ipfs_blocks", block));
+    }
+    let cid = ipfs::cid_of(ipfs::RAW, b"x");
+    let want = |have| Want { cid, priority: 1, have, tell_absence: true };
+    let message = Message {
+        full: true,
+        wants: vec![want(false), want(true)],
+        cancels: vec![cid],
+        blocks: vec![(cid, b"x".to_vec())],
+        have: vec![cid],
+        lacking: vec![cid],
+    };
+    seeds.push(("ipfs_bitswap", message.encode()));
+    let record = Record { value: format!("/ipfs/{cid}"), sequence: 1, expires: NOW.plus(3600), ttl_seconds: 300 };
+    let signed = record.sign(key).expect("a short value");
+    seeds.push(("ipfs_names", IpnsEntry::decode(signed.as_slice()).expect("just made").data.unwrap_or_default()));
+    seeds.push(("ipfs_names", signed));
+    seeds.push(("ipfs_texts", b"# a site\n/a/:b/* /c/:b/:splat 301\n/* /index.html 200\n".to_vec()));
+    seeds.push(("ipfs_texts", format!("{cid}/a/../b c").into_bytes()));
+    seeds.push(("ipfs_texts", Name::of(key).to_string().into_bytes()));
+    seeds.push(("ipfs_texts", b"-10:*".to_vec()));
     seeds
 }
 

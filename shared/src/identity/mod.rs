@@ -15,8 +15,8 @@ mod keys;
 mod revocation;
 #[cfg(feature = "economy")]
 pub mod siwe;
-#[cfg(feature = "economy")]
-mod timestamp;
+#[cfg(any(feature = "economy", feature = "storage"))]
+pub(crate) mod timestamp;
 
 #[cfg(feature = "economy")]
 pub use account::{

@@ -4,7 +4,7 @@ use crate::base::UnixSeconds;
 
 /// Reads a date and time with its offset; a fraction of a second is dropped, a leap second is the one after it.
 /// Nothing where it is none, or before 1970.
-pub(super) fn parse(text: &str) -> Option<UnixSeconds> {
+pub(crate) fn parse(text: &str) -> Option<UnixSeconds> {
     let (date, time) = text.split_at_checked(10)?;
     let time = time.strip_prefix(['T', 't'])?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
@@ -25,6 +25,24 @@ pub(super) fn parse(text: &str) -> Option<UnixSeconds> {
     let days = lawful.then(|| days_since_epoch(year, month, day))?;
     let local = days * 86_400 + hour * 3600 + minute * 60 + second;
     u64::try_from(local - offset(zone)?).ok().map(UnixSeconds)
+}
+
+/// Writes a point in time, in the zone Z.
+#[cfg(feature = "storage")]
+pub(crate) fn format(time: UnixSeconds) -> String {
+    let days = i64::try_from(time.0 / 86_400).unwrap_or(i64::MAX).min(days_since_epoch(9999, 12, 31));
+    // A year is never shorter, so this is the year or one of the next ones.
+    let mut year = 1970 + days / 366;
+    while days_since_epoch(year + 1, 1, 1) <= days {
+        year += 1;
+    }
+    let mut month = 12;
+    while days_since_epoch(year, month, 1) > days {
+        month -= 1;
+    }
+    let day = days - days_since_epoch(year, month, 1) + 1;
+    let (hour, minute, second) = (time.0 / 3600 % 24, time.0 / 60 % 60, time.0 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Seconds that a zone is ahead.
@@ -85,6 +103,15 @@ mod tests {
             ("2100-03-01T00:00:00z", 4_107_542_400),
         ] {
             assert_eq!(parse(text), Some(UnixSeconds(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "storage")]
+    fn times_read_back_as_they_are_written() {
+        assert_eq!(format(UnixSeconds(951_825_600)), "2000-02-29T12:00:00Z");
+        for seconds in (0..4_200_000_000).step_by(86_399 * 7) {
+            assert_eq!(parse(&format(UnixSeconds(seconds))), Some(UnixSeconds(seconds)));
         }
     }
 

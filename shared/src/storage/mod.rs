@@ -12,6 +12,7 @@ pub mod custody;
 pub mod durability;
 pub mod erasure;
 pub mod holders;
+pub mod ipfs;
 pub mod messages;
 pub mod placement;
 pub mod proof;

@@ -16,6 +16,10 @@ pub use refusal::Refusal;
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
 pub use generated::blackhole::cdn::v1 as cdn;
 
+/// What the IPFS world has agreed on, from `ipfs.proto`.
+#[cfg(feature = "storage")]
+pub use generated::ipfs;
+
 /// What storage records and signs, from `storage.proto`.
 #[cfg(feature = "storage")]
 pub use generated::blackhole::storage::v1 as storage;

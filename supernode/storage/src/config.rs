@@ -6,7 +6,10 @@ use runtime::http::Tls;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use shared::{identity::PublicKey, storage::erasure::Profile};
 
-use crate::strangers::{HoldConfig, OwnConfig};
+use crate::{
+    ipfs::IpfsConfig,
+    strangers::{HoldConfig, OwnConfig},
+};
 
 /// The `[storage]` section of the configuration. A node without it stores nothing.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,7 +36,7 @@ pub struct Config {
     #[serde(deserialize_with = "profile")]
     pub profile: Option<Profile>,
     /// Whether the S3 door is open. Without this line it is where the section has a `profile`, or neither `hold` nor
-    /// `own`.
+    /// `own` nor `ipfs`.
     pub s3: Option<bool>,
     /// Whose grants are good here, by the issuers' keys, and for which account each stands.
     #[serde(deserialize_with = "issuers")]
@@ -42,13 +45,16 @@ pub struct Config {
     pub hold: Option<HoldConfig>,
     /// Objects of this node at others; none without this section.
     pub own: Option<OwnConfig>,
+    /// A gateway and exchange of IPFS; none without this section.
+    pub ipfs: Option<IpfsConfig>,
 }
 
 impl Config {
     /// Whether the S3 door is to be opened.
     #[must_use]
     pub fn opens_door(&self) -> bool {
-        self.s3.unwrap_or(self.profile.is_some() || (self.hold.is_none() && self.own.is_none()))
+        let others = self.hold.is_some() || self.own.is_some() || self.ipfs.is_some();
+        self.s3.unwrap_or(self.profile.is_some() || !others)
     }
 }
 
@@ -70,6 +76,7 @@ impl Default for Config {
             issuers: BTreeMap::new(),
             hold: None,
             own: None,
+            ipfs: None,
         }
     }
 }

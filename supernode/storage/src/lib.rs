@@ -11,6 +11,7 @@
 
 mod commits;
 mod config;
+pub mod ipfs;
 pub mod meta;
 mod meters;
 pub mod objects;

@@ -13,6 +13,7 @@ mod crashes;
 mod earnings;
 mod hostile;
 mod http;
+mod ipfs;
 mod login;
 mod mirror;
 mod money;

@@ -115,6 +115,8 @@ pub(crate) struct Node {
     pub(crate) did: String,
     /// Where its S3 door is, if it has one.
     pub(crate) s3: Option<SocketAddr>,
+    /// Where its gateway of IPFS is, if it has one.
+    pub(crate) ipfs: Option<SocketAddr>,
     /// Where its network listens.
     pub(crate) addresses: Vec<String>,
 }
@@ -156,8 +158,9 @@ impl Node {
         let address = edge.split_once("://").unwrap().1.parse().unwrap();
         let listening = ready["addresses"].as_array().unwrap();
         let addresses = listening.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
-        let s3 = ready["s3"].as_str().map(|url| url.split_once("://").unwrap().1.parse().unwrap());
-        Self { child, edge, address, did: said("did"), s3, addresses }
+        let door =
+            |name: &str| ready[name].as_str().map(|url| url.split_once("://").unwrap().1.parse().unwrap());
+        Self { child, edge, address, did: said("did"), s3: door("s3"), ipfs: door("ipfs"), addresses }
     }
 
     pub(crate) fn get(&self, path: &str) -> crate::http::Answer {

@@ -24,3 +24,6 @@ pub mod blackhole {
         }
     }
 }
+pub mod ipfs {
+    include!("ipfs.rs");
+}
