@@ -6,8 +6,8 @@
 //! [`report`] says how it went. One seed replays a run to the last message.
 //!
 //! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines; [`objects`] what one
-//! owner stores and reads there, byte for byte, among holders that are slow, die or lie; [`proofs`] a day of audits among
-//! liars; [`economy`] payers and payees that crash and lie.
+//! owner stores and reads there, byte for byte, among holders that are slow, die or lie; [`economy`] payers and payees
+//! that crash and lie.
 //!
 //! Goals: find the bugs of swarm, scheduling and accounting logic; measure offload and completion against what
 //! the lines permit, for more peers than a machine has tabs. Non-goals: the speed of hashing, wasm or sockets, which
@@ -28,7 +28,6 @@ pub mod net;
 pub mod node;
 pub mod objects;
 pub mod peer_machine;
-pub mod proofs;
 pub mod report;
 pub mod scenarios;
 pub mod storage;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use sim::{
-    economy, objects, proofs,
+    economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Outcome, Plan},
@@ -14,14 +14,13 @@ use sim::{
 /// Runs the network in virtual time. One seed replays a run.
 #[derive(Debug, Parser)]
 struct Options {
-    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month, storage_object,
-    /// storage_liars or economy.
+    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month, storage_object or economy.
     #[arg(long, value_parser = scenario)]
     scenario: Chosen,
     /// The number that everything follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tabs, segments of storage_month, objects of storage_object, days of storage_liars, or Sybils of economy; the scenario's own number if
+    /// Tabs, segments of storage_month, objects of storage_object, or Sybils of economy; the scenario's own number if
     /// not given.
     #[arg(long)]
     peers: Option<u32>,
@@ -44,15 +43,11 @@ enum Chosen {
     Cdn(Scenario),
     StorageMonth,
     StorageObject,
-    StorageLiars,
     Economy,
 }
 
 const STORAGE_MONTH: &str = "storage_month";
 const STORAGE_OBJECT: &str = "storage_object";
-const STORAGE_LIARS: &str = "storage_liars";
-/// Days of other networks that are played.
-const DAYS_OF_LIARS: u32 = 10;
 const ECONOMY: &str = "economy";
 /// Tabs of one attacker.
 const SYBILS: u32 = 10_000;
@@ -64,16 +59,13 @@ fn scenario(name: &str) -> Result<Chosen, String> {
     if name == STORAGE_OBJECT {
         return Ok(Chosen::StorageObject);
     }
-    if name == STORAGE_LIARS {
-        return Ok(Chosen::StorageLiars);
-    }
     if name == ECONOMY {
         return Ok(Chosen::Economy);
     }
     let known = Scenario::ALL.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario);
     let names = || {
         let cdn = Scenario::ALL.map(|(name, _)| name);
-        format!("known are {cdn:?}, {STORAGE_MONTH}, {STORAGE_OBJECT}, {STORAGE_LIARS} and {ECONOMY}")
+        format!("known are {cdn:?}, {STORAGE_MONTH}, {STORAGE_OBJECT} and {ECONOMY}")
     };
     known.map(Chosen::Cdn).ok_or_else(names)
 }
@@ -111,29 +103,6 @@ fn storage_object(options: &Options) -> ExitCode {
          \"rebuilt\":{rebuilt},\"returned\":{returned},\"liars\":{liars},\"named\":{named},\"fewest_shards\":{fewest}}}"
     );
     judge(violations, STORAGE_OBJECT, options.seed, number)
-}
-
-/// Days of audits among liars, each with the next seed.
-fn storage_liars(options: &Options) -> ExitCode {
-    let days = options.peers.unwrap_or(DAYS_OF_LIARS);
-    let (mut all, mut slowest) = (proofs::Outcome::default(), 0);
-    for day in 0..u64::from(days) {
-        let proofs::Outcome { audits, liars, caught, last_caught, honest, fewest_audits: _, violations } =
-            proofs::run(options.seed + day);
-        all.audits += audits;
-        all.liars += liars;
-        all.caught += caught;
-        all.honest += honest;
-        all.violations.extend(violations);
-        slowest = slowest.max(last_caught.as_secs());
-    }
-    let proofs::Outcome { audits, liars, caught, honest, violations, .. } = &all;
-    println!(
-        "{{\"days\":{days},\"audits\":{audits},\"liars\":{liars},\"caught\":{caught},\"last_caught_s\":{slowest},\
-         \"honest\":{honest},\"violations\":{}}}",
-        violations.len()
-    );
-    judge(violations, STORAGE_LIARS, options.seed, days)
 }
 
 fn judge(violations: &[String], scenario: &str, seed: u64, peers: u32) -> ExitCode {
@@ -187,7 +156,6 @@ fn main() -> ExitCode {
         Chosen::StorageMonth => return storage_month(&options),
         Chosen::Economy => return play_economy(&options),
         Chosen::StorageObject => return storage_object(&options),
-        Chosen::StorageLiars => return storage_liars(&options),
     };
     let full = scenario.full();
     let scale = Scale {

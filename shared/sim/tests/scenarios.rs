@@ -2,7 +2,7 @@
 
 use shared::storage::erasure::Profile;
 use sim::{
-    economy, objects, proofs,
+    economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Plan},
@@ -123,18 +123,6 @@ fn objects_survive_the_slow_the_dying_and_the_lying_who_are_named() {
         assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
         assert_eq!((outcome.acknowledged, outcome.failed), (12, 0), "seed {seed}: {outcome:?}");
         assert!(outcome.reads >= 40 && outcome.named > 0 && outcome.rebuilt > 0, "seed {seed}: {outcome:?}");
-        assert!(outcome.returned > 0, "seed {seed}: {outcome:?}");
         assert_eq!(outcome, objects::run(plan, seed), "one seed replays a run");
     }
-}
-
-#[test]
-fn who_lies_about_its_shards_is_dismissed_within_a_day_and_who_loses_messages_is_not() {
-    for seed in 1..3 {
-        let outcome = proofs::run(seed);
-        assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
-        assert_eq!((outcome.liars, outcome.caught, outcome.honest), (12, 12, 6), "seed {seed}: {outcome:?}");
-        assert!(outcome.fewest_audits > 300, "seed {seed}: {outcome:?}");
-    }
-    assert_eq!(proofs::run(1), proofs::run(1), "one seed replays a run");
 }
