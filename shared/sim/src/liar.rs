@@ -262,7 +262,7 @@ impl Machine for Liar {
             }
             Stream::Control => match messages::read_control(frame) {
                 Ok(Some(Control::Offer(offer))) if self.links.len() < LINKS_MAX => {
-                    self.describe(link, Some(offer))
+                    self.describe(link, Some(offer));
                 }
                 Ok(Some(Control::Answer(answer))) => {
                     let Some(effect) = self.offers.remove(&answer.id) else { return };

@@ -154,7 +154,7 @@ impl World {
             }
             Effect::CancelHttp { effect } => self.cancel_http(id, effect),
             Effect::Describe { effect, offer } => {
-                self.describe(id, effect, offer.as_ref().map(|(_, description)| description.as_str()))
+                self.describe(id, effect, offer.as_ref().map(|(_, description)| description.as_str()));
             }
             Effect::Connect { peer, description, .. } => self.connect(id, &peer, &description),
             Effect::Forget { .. } => {}

@@ -375,7 +375,7 @@ impl World {
             Happening::Described { node: (node, life), effect, description } => {
                 if self.is_living(node, life) {
                     self.with_machine(node, |machine, now| {
-                        machine.handle_described(now, effect, description)
+                        machine.handle_described(now, effect, description);
                     });
                 }
             }

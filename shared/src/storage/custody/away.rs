@@ -61,7 +61,9 @@ impl Away {
     pub(super) fn end_all(&mut self, holder: &PublicKey) -> Vec<Place> {
         let of_holder = self.returning.iter().filter(|(_, other)| *other == holder);
         let places: Vec<Place> = of_holder.map(|(place, _)| *place).collect();
-        places.iter().for_each(|place| drop(self.returning.remove(place)));
+        for place in &places {
+            self.returning.remove(place);
+        }
         places
     }
 

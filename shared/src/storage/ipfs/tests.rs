@@ -23,11 +23,7 @@ impl Blocks {
         self.chunks(FileBuilder::default(), &mut bytes.chunks(CHUNK_BYTES))
     }
 
-    fn chunks<'a>(
-        &mut self,
-        mut builder: FileBuilder,
-        chunks: &mut dyn Iterator<Item = &'a [u8]>,
-    ) -> Imported {
+    fn chunks(&mut self, mut builder: FileBuilder, chunks: &mut dyn Iterator<Item = &'_ [u8]>) -> Imported {
         for chunk in chunks {
             let cid = builder.chunk(chunk, &mut |block| self.take(block));
             self.0.insert(cid, chunk.to_vec());

@@ -190,11 +190,12 @@ impl Fetch {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        if self.looking.is_none() && self.wanted.len() < ASKED_OF_A_PEER * self.peers.len().max(1) {
-            if let Some(next) = self.waiting.pop() {
-                self.looking = Some(next);
-                return Ok(Next::Look(next.0));
-            }
+        if self.looking.is_none()
+            && self.wanted.len() < ASKED_OF_A_PEER * self.peers.len().max(1)
+            && let Some(next) = self.waiting.pop()
+        {
+            self.looking = Some(next);
+            return Ok(Next::Look(next.0));
         }
         if let Some(ask) = self.ask(now) {
             return Ok(ask);

@@ -34,7 +34,7 @@ fn ranges_of_a_file_read_as_the_file() {
     {
         let walk = Walk::new(root, Scope::Entity, Some(EntityBytes::of(&range)), false);
         let (read, sent) = blocks.walk(walk).unwrap();
-        let (start, end) = (range.start as usize, range.end as usize);
+        let (start, end) = (index(range.start), index(range.end));
         assert!(read == bytes[start..end], "{range:?}");
         assert_eq!(sent.len(), parts + 1, "{range:?}: the root and the parts that hold it");
     }
@@ -48,7 +48,7 @@ fn ranges_of_a_file_read_as_the_file() {
     ] {
         let asked = EntityBytes::parse(asked).unwrap();
         let (read, _) = blocks.walk(Walk::new(root, Scope::All, Some(asked), false)).unwrap();
-        assert!(read == bytes[expected.start as usize..expected.end as usize], "{expected:?}");
+        assert!(read == bytes[index(expected.start)..index(expected.end)], "{expected:?}");
     }
     for outside in ["99999999999:*", "5:4", "0:-99999999999"] {
         let walk = Walk::new(root, Scope::Entity, EntityBytes::parse(outside), false);
@@ -201,4 +201,8 @@ fn car_begins_as_others_begin_it() {
     assert_eq!(&header[header.len() - 9..], b"gversion\x01");
     assert_eq!(usize::from(header[0]), header.len() - 1);
     assert_eq!(car::section(&cid_of(RAW, b"abc"), 3)[0], 36 + 3);
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).unwrap()
 }
