@@ -560,7 +560,7 @@ impl World {
                 self.dials.push(peer);
             }
             Effect::Forget { effect } => {
-                assert!(self.offers.remove(&effect), "only an offer is forgotten, and once")
+                assert!(self.offers.remove(&effect), "only an offer is forgotten, and once");
             }
             Effect::CancelServe { .. } | Effect::CancelHttp { .. } | Effect::Disconnect { .. } => {}
         }
