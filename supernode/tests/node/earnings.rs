@@ -49,7 +49,7 @@ async fn receive(
     tokio::spawn(async move { while events.next().await.is_some() {} });
     let protocol = || StreamProtocol::new(PROTOCOL);
     let mut control = network.links().open(link, protocol()).await.unwrap();
-    let state = wire::SiteState { site, sequence: 1, complete: false };
+    let state = wire::SiteState { site, sequence: 1, complete: false, swarm: 0 };
     let hello = wire::Hello {
         version: SWARM_VERSION,
         role: wire::Role::Tab.into(),

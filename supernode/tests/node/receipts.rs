@@ -31,7 +31,7 @@ async fn hand_in(node: &Multiaddr, tab: &Keypair, site: Vec<u8>, receipts: Vec<w
         }
     };
     let mut stream = network.links().open(link, StreamProtocol::new(PROTOCOL)).await.unwrap();
-    let state = wire::SiteState { site: site.clone(), sequence: 1, complete: false };
+    let state = wire::SiteState { site: site.clone(), sequence: 1, complete: false, swarm: 0 };
     let hello = wire::Hello {
         version: SWARM_VERSION,
         role: wire::Role::Tab.into(),
