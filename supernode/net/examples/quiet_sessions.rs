@@ -143,7 +143,7 @@ async fn tab(address: &Multiaddr, attached: &mpsc::Sender<Result<()>>) -> Result
 /// Says Hello, asks for others, and waits for the answer. The stream stays open for as long as it is held.
 async fn introduce(link: links::LinkId, links: &links::Control) -> Result<links::Stream> {
     let mut stream = links.open(link, StreamProtocol::new(PROTOCOL)).await?;
-    let site = wire::SiteState { site: SITE.to_vec(), sequence: 1, complete: false };
+    let site = wire::SiteState { site: SITE.to_vec(), sequence: 1, complete: false, swarm: 0 };
     let hello = wire::Hello {
         version: SWARM_VERSION,
         role: wire::Role::Tab.into(),

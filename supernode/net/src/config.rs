@@ -185,7 +185,13 @@ mod tests {
         let kinds: Vec<_> = listen.iter().map(ListenAddress::kind).collect();
         assert_eq!(
             kinds,
-            [ListenKind::Tcp, ListenKind::Quic, ListenKind::WebSocket, ListenKind::WebRtcDirect]
+            [
+                ListenKind::Tcp,
+                ListenKind::Quic,
+                ListenKind::WebSocket,
+                ListenKind::WebRtcDirect,
+                ListenKind::WebRtcDirect
+            ]
         );
     }
 }

@@ -294,5 +294,5 @@ fn bad_configuration_names_the_line() {
     refused("\n\nlisen = []", "line 3", "unknown field `lisen`");
     refused("[relay]\ncircuit_bites = 1", "line 2", "unknown field");
     let config: Config = toml::from_str("[connections]\nestablished = 7").expect("the rest has defaults");
-    assert_eq!((config.connections.established, config.listen.len()), (7, 4));
+    assert_eq!((config.connections.established, config.listen.len()), (7, 5));
 }

@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -45,8 +46,10 @@ pub(crate) struct Network {
     /// Where each listens, also after a restart.
     ports: Vec<u16>,
     plan: Plan,
-    /// Last, so that nobody runs any more when it is deleted.
+    /// Last, so that nobody runs any more when it is deleted,
     pub(crate) world: World,
+    /// and so that two of these, each a dozen processes and more, never keep one another from answering in time.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Network {
@@ -66,7 +69,10 @@ impl Network {
     /// The holders alone.
     pub(crate) fn of_holders(plan: Plan) -> Self {
         let (holders, ports) = ((0..plan.holders).map(|_| None).collect(), vec![0; plan.holders]);
-        let mut network = Self { world: World::new(), owner: None, holders, ports, plan };
+        static ALONE: Mutex<()> = Mutex::new(());
+        // A test that failed has ended its processes all the same.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut network = Self { world: World::new(), owner: None, holders, ports, plan, _alone: alone };
         network.start_holder(0);
         network.start_holders(&(1..plan.holders).collect::<Vec<_>>());
         network
