@@ -28,7 +28,6 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         "holders" => storage("outlive::fifty_one_of_eighty_may_die", arguments),
         "crashes" => storage("crashes::a_thousand_kills_lose_nothing", arguments),
-        "rots" => storage("rots::two_hundred_and_seventy_rots_are_never_read_and_are_repaired", arguments),
         "gas" => crate::test::contracts::bench_gas(),
         "invariants" => {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
@@ -47,7 +46,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, fallback, gas, holders, invariants, kills, liars, links, mutants, rots, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, fallback, gas, holders, invariants, kills, liars, links, mutants, sessions, stay, storage"
             )
         }
     }

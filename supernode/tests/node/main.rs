@@ -24,7 +24,6 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
-mod rots;
 mod s3;
 mod strangers;
 mod tls;
