@@ -127,8 +127,10 @@ async fn answer(service: &S3Service, door: &Door, mut request: Request<Incoming>
     let rules = if origin.is_some() { cors_of(door, &request).await } else { None };
     let (method, version) = (request.method().clone(), request.version());
     // To a request without a body no `100 Continue` is sent, and botocore, which waited for one, takes the answer's status
-    // for that of the connection's next answer too. So it must not have a next one.
-    let last = request.headers().contains_key(header::EXPECT) && request.body().is_end_stream();
+    // for that of the connection's next answer too. And who is refused before it sent a body sends none: the first bytes
+    // of its next request would be taken for it. So there must not be a next one.
+    let expects = request.headers().contains_key(header::EXPECT);
+    let empty = request.body().is_end_stream();
     let site = website::bucket_of(host(&request), &door.website_domains);
     let mut response = if method == Method::OPTIONS {
         cors::preflight(rules.as_ref(), request.headers())
@@ -159,7 +161,8 @@ async fn answer(service: &S3Service, door: &Door, mut request: Request<Incoming>
         response.headers_mut().insert("x-amz-request-id", id);
     }
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("blackhole"));
-    if last && version == http::Version::HTTP_11 {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    if expects && (empty || refused) && version == http::Version::HTTP_11 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
