@@ -26,8 +26,16 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
             run(bench.arg(program).args(arguments))
         }
-        "holders" => storage("outlive::fifty_one_of_eighty_may_die", arguments),
-        "crashes" => storage("crashes::a_thousand_kills_lose_nothing", arguments),
+        "holders" => storage(
+            "outlive::as_many_holders_may_die_as_the_code_says_and_no_more",
+            &[("BLACKHOLE_SEEDS", "1")],
+            arguments,
+        ),
+        "crashes" => storage(
+            "crashes::what_an_owner_acknowledged_is_there_after_each_kill",
+            &[("BLACKHOLE_KILLS", "1000")],
+            arguments,
+        ),
         "gas" => crate::test::contracts::bench_gas(),
         "invariants" => {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
@@ -52,10 +60,10 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
     }
 }
 
-/// A test of storage among processes that is too long for every day. `--seeds` and `--kills` say how long.
-fn storage(test: &str, arguments: &[String]) -> Result<()> {
+/// A test of storage among processes, longer than every day. `--seeds` and `--kills` say how long, where they are given.
+fn storage(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Result<()> {
     let mut tests = cargo(&["test", "--locked", "-p", "supernode", "--test", "node", "--"]);
-    tests.args(["--ignored", "--nocapture", "--exact", test]);
+    tests.args(["--nocapture", "--exact", test]).envs(otherwise.iter().copied());
     for option in arguments.chunks(2) {
         match option {
             [name, number] if name == "--seeds" => tests.env("BLACKHOLE_SEEDS", number),

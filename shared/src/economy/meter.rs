@@ -59,7 +59,7 @@ pub struct Meters {
     pub messages_in: u64,
     /// Control messages sent.
     pub messages_out: u64,
-    /// Messages of joining: Hello, AskPeers and Peers, both ways.
+    /// Messages of joining: Hello, AskPeers, Peers, Offer and Answer, both ways, those passed on for others too.
     pub signalling: u64,
     /// Requests of others that were refused.
     pub refused: u64,

@@ -45,7 +45,7 @@ pub struct HttpSources {
 pub struct Limits {
     /// Links alive at once. Chrome counts connections over a process's life, and a page wants few.
     pub links_max: usize,
-    /// Links a joining peer tries to have; below half of that it asks for more peers.
+    /// Links a peer tries to have; with fewer it seeks more, and with as many it passes offers on to who has fewer.
     pub links_wanted: usize,
     /// Links served at once, besides the optimistic one.
     pub upload_slots: usize,
