@@ -5,8 +5,9 @@
 //   node playwright/bench/kills.mjs [--tabs 10] [--rounds 1] [--mbit 20] [--delay 80]
 //
 // Fetched again is what came to the tabs beyond one copy of the content each: what the line carried, by its own
-// counters, and what tabs received of each other, less the tab's own program. A life that was cut short counts with
-// what it had received. A run proves something only where each victim was killed between two files.
+// counters, and what tabs received of each other, less the tab's own program. Of a life that was cut short it is what
+// the browser counted on its channels when it died, which the tab may not have heard of yet. A run proves something
+// only where each victim was killed between two files.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pictures, startBrowser } from '../rig/browser.mjs';
@@ -23,7 +24,7 @@ const VICTIMS = Math.ceil(TABS * 0.3);
 const DEATHS = [0.25, 0.5];
 const ARRIVE_WITHIN_MS = 2_000;
 /** For tabs to link to each other before the long part of the visit. */
-const PAUSE_MS = 5_000;
+const PAUSE_MS = 8_000;
 const PATIENCE_MS = 180_000;
 const DARK_MS = 3_000;
 const AGAIN_MAX = 0.02;
@@ -32,10 +33,7 @@ const visitUrl = (place) => `${place.url}/?pause=${PAUSE_MS}`;
 
 async function visited(page) {
   await page.waitForFunction(() => window.visited, null, { timeout: PATIENCE_MS });
-  const result = await page.evaluate(() => window.visited);
-  // The tab's last account comes a moment after its last byte.
-  await pause(1_000);
-  return { ...result, end: await status(page) };
+  return page.evaluate(() => window.visited);
 }
 
 /** Resolves with what the page has, once it has so much of its second stage. */
@@ -65,6 +63,24 @@ function countProgram(page, counter) {
   });
 }
 
+/** In the page, before anything else: remembers its connections. */
+function keepConnections() {
+  const Made = RTCPeerConnection;
+  window.connections = [];
+  window.RTCPeerConnection = class extends Made {
+    constructor(...args) {
+      super(...args);
+      window.connections.push(this);
+    }
+  };
+}
+
+/** In the page: the bytes that came on its channels. */
+async function receivedByChannels() {
+  const all = await Promise.all(window.connections.map(async (connection) => [...(await connection.getStats()).values()]));
+  return all.flat().filter(({ type }) => type === 'data-channel').reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
+}
+
 /** Resolves when the long part of this page's visit has begun, or the page is over. */
 const longPart = (page) => midTransfer(page, 0).catch(() => undefined);
 
@@ -73,13 +89,15 @@ async function tab(browser, place, number, isVictim, begun) {
   const { context, page: first } = await browser.visitor({ serviceWorkers: 'block' });
   const [deaths, program] = [[], { bytes: 0 }];
   let page = first;
+  await context.addInitScript(keepConnections);
   countProgram(page, program);
   const work = (async () => {
     await page.goto(visitUrl(place), { waitUntil: 'commit', timeout: PATIENCE_MS });
     longPart(page).then(begun);
     for (let death = 0; isVictim && death < DEATHS.length; death += 1) {
       const life = await midTransfer(page, DEATHS[death]);
-      deaths.push({ ...life, peers: (await status(page))?.bytes.peers ?? 0 });
+      const [told, counted] = [(await status(page))?.bytes, await page.evaluate(receivedByChannels)];
+      deaths.push({ ...life, peers: Math.max(counted, told?.peers ?? 0) });
       await die(context, page, death);
       page = await context.newPage();
       countProgram(page, program);
@@ -87,8 +105,8 @@ async function tab(browser, place, number, isVictim, begun) {
     }
     return visited(page);
   })();
-  const result = await within(PATIENCE_MS, 'the page', work).catch((error) => ({ files: 0, wrong: [error.message.split('\n')[0]], end: null }));
-  return { ...result, isVictim, deaths, program: program.bytes, context };
+  const result = await within(PATIENCE_MS, 'the page', work).catch((error) => ({ files: 0, wrong: [error.message.split('\n')[0]] }));
+  return { ...result, isVictim, deaths, program, context, page };
 }
 
 async function crowd(browser, small, kills) {
@@ -120,8 +138,11 @@ async function crowd(browser, small, kills) {
     over = true;
     const doneMs = performance.now() - begun;
     await darkness;
+    // Who is done still gives. A tab's last account comes a moment after its last byte.
+    await pause(1_000);
+    for (const one of tabs) one.end = await status(one.page).catch(() => null);
     const { origin, edge } = place.shaper.counters;
-    return { kills, doneMs, dark, infrastructure: origin.down + edge.down, tabs: tabs.map(({ context, ...figures }) => figures) };
+    return { kills, doneMs, dark, infrastructure: origin.down + edge.down, tabs: tabs.map(({ context, page, ...figures }) => figures) };
   } finally {
     over = true;
     for (const { context } of tabs) await context.close();
@@ -133,7 +154,7 @@ function judge(run, small) {
   const others = run.tabs.filter(({ isVictim }) => !isVictim);
   const whole = (tabs) => tabs.filter(({ files, wrong }) => files === small.files && wrong.length === 0).length;
   const fromPeers = run.tabs.reduce((sum, { end, deaths }) => sum + (end?.bytes.peers ?? 0) + deaths.reduce((lives, { peers }) => lives + peers, 0), 0);
-  const program = run.tabs.reduce((sum, one) => sum + one.program, 0);
+  const program = run.tabs.reduce((sum, one) => sum + one.program.bytes, 0);
   const content = run.tabs.length * small.bytes;
   const again = (run.infrastructure + fromPeers - program - content) / content;
   const wasted = others.reduce((sum, { end }) => sum + (end?.bytes.wasted ?? 0), 0) / (others.length * small.secondBytes);

@@ -12,6 +12,8 @@
 const LOCK = 'blackhole';
 const SLOT_BYTES = 16 * 1024;
 const GENERATION_BYTES = 8;
+/** A page that was closed a moment ago, or crashed, holds the lock for so long on a busy machine. */
+const LOCK_MILLIS = 1_000;
 /** A reloading page's old worker holds its handles a moment longer. */
 const OPEN_ATTEMPTS = 5;
 const OPEN_PAUSE_MILLIS = 50;
@@ -35,9 +37,9 @@ export async function lead() {
 function takeLock() {
   return new Promise((resolve) => {
     navigator.locks
-      .request(LOCK, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock === null ? undefined : new Promise(() => {});
+      .request(LOCK, { signal: AbortSignal.timeout(LOCK_MILLIS) }, () => {
+        resolve(true);
+        return new Promise(() => {});
       })
       .catch(() => resolve(false));
   });

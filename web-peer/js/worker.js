@@ -112,7 +112,6 @@ function note() {
   const text = JSON.stringify(status, (_, value) => (value instanceof Set ? [...value] : value));
   if (text === told) return;
   told = text;
-  peer.flush();
   postMessage({ event: 'status', status: JSON.parse(text) });
 }
 

@@ -254,7 +254,7 @@ impl Peer {
 
     /// Sends one request.
     pub(super) fn ask_link(&mut self, now: Instant, id: LinkId, root: BlobRoot, part: Part) {
-        let swarm_busy = self.links.values().any(|link| !link.pipeline.is_empty());
+        let swarm_busy = self.links.values().any(|link| link.is_tab() && !link.pipeline.is_empty());
         let (Some(link), Some(replica)) = (self.links.get_mut(&id), self.replicas.get_mut(&root)) else {
             return;
         };
@@ -316,8 +316,11 @@ impl Peer {
         let http = match asker {
             Asker::Http(effect) => self.http.received(now, effect, bytes),
             Asker::Link(id, _) => {
-                self.swarm_pace.came(now, bytes);
-                self.swarm_came_at = now;
+                // A supernode is infrastructure, and no sign that neighbours deliver.
+                if from_supernode == Some(false) {
+                    self.swarm_pace.came(now, bytes);
+                    self.swarm_came_at = now;
+                }
                 if let Some(link) = self.links.get_mut(&id) {
                     link.account.verified += bytes;
                     link.given += bytes;

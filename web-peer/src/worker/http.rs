@@ -93,7 +93,7 @@ impl Tab {
     }
 
     /// Judges and stores; whoever waits for the blob looks again.
-    pub(super) fn put(&self, root: BlobRoot, piece: Piece, bytes: &[u8]) -> Result<(), PutError> {
+    pub(super) fn put(self: &Rc<Self>, root: BlobRoot, piece: Piece, bytes: &[u8]) -> Result<(), PutError> {
         let held = matches!(piece, Piece::Group(group) if self.blobs.borrow().has_group(root, group));
         let put = self.blobs.borrow_mut().put(root, piece, bytes, self.unix_seconds());
         if held || matches!(put, Err(PutError::Verify(_))) {
@@ -104,6 +104,7 @@ impl Tab {
         match &put {
             Ok(()) => {
                 self.taken.set(self.taken.get() + 1);
+                self.keep_soon();
                 self.wake(root);
             }
             Err(PutError::Disk(error)) => self.handle_disk_error(error),

@@ -22,9 +22,11 @@ mod swarm;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::join;
+use futures_timer::Delay;
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::{Manifest, Pin};
@@ -42,6 +44,10 @@ use swarm::{Swarm, find_supernode};
 /// Without a disk: what a visitor will not miss.
 const MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// What came is on the disk within this, or a tab that dies fetches it again. Much that comes fast is written at once
+/// all the same.
+const KEPT_WITHIN: Duration = Duration::from_millis(50);
+
 /// All that the worker's tasks share. One thread; no borrow is held across an await.
 struct Tab {
     host: Host,
@@ -54,6 +60,8 @@ struct Tab {
     swarm: Swarm,
     /// Pieces taken into the store since the start.
     taken: Cell<u64>,
+    /// Whether the journal is about to be written.
+    kept_soon: Cell<bool>,
     /// Tasks that wait for something of a blob to change.
     waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
 }
@@ -135,12 +143,9 @@ impl TabPeer {
         self.flush();
     }
 
-    /// Writes the journal: something came, the tab is being hidden, or about to end.
+    /// Writes the journal: the tab is being hidden, or about to end.
     pub fn flush(&self) {
-        let flushed = self.0.blobs.borrow_mut().flush();
-        if let Err(error) = flushed {
-            self.0.handle_disk_error(&error);
-        }
+        self.0.keep();
     }
 }
 
@@ -165,6 +170,7 @@ impl Tab {
             swarm,
             status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
             taken: Cell::new(0),
+            kept_soon: Cell::new(false),
             waiting: RefCell::default(),
         }
     }
@@ -194,6 +200,27 @@ impl Tab {
         for waiter in self.waiting.borrow_mut().remove(&root).unwrap_or_default() {
             let _ = waiter.send(());
         }
+    }
+
+    /// Writes the journal.
+    fn keep(&self) {
+        let flushed = self.blobs.borrow_mut().flush();
+        if let Err(error) = flushed {
+            self.handle_disk_error(&error);
+        }
+    }
+
+    /// Writes the journal [`KEPT_WITHIN`] from now, with whatever comes until then.
+    fn keep_soon(self: &Rc<Self>) {
+        if self.kept_soon.replace(true) {
+            return;
+        }
+        let tab = self.clone();
+        wasm_bindgen_futures::spawn_local(async move {
+            Delay::new(KEPT_WITHIN).await;
+            tab.kept_soon.set(false);
+            tab.keep();
+        });
     }
 
     /// Remembers why something was not done.
