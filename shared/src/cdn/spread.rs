@@ -12,8 +12,9 @@ use crate::{base::BlobRoot, identity::PublicKey};
 /// Groups that are spread as one: 128 KiB, two dozen round trips' worth of nothing for HTTP, small enough for ten
 /// tabs to share a megabyte.
 pub const STRIPE_GROUPS: u32 = 8;
-/// How many peers of a large swarm take a stripe at first. At two, one stripe in seven waits.
-const COPIES: f64 = 2.0;
+/// How many peers of a swarm that is larger than a neighbourhood take a stripe at first. Three stripes in ten wait until
+/// somebody's patience runs out; more copies would stand in the queue of a full line.
+const COPIES: f64 = 1.2;
 
 /// The stripe that `group` belongs to.
 pub const fn stripe_of(group: u32) -> u32 {

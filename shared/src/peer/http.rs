@@ -152,11 +152,6 @@ impl Http {
         (self.patience() * 2).max(CLAIM_PATIENCE_MIN)
     }
 
-    /// How long a neighbour has to take up its share. On a full line nobody gains by taking it for them.
-    fn spare_patience(&self, now: Instant) -> Duration {
-        if self.pace.is_congested(now) { self.patience() * 8 } else { SPARE_PATIENCE }
-    }
-
     fn has_room(&self, now: Instant, transfers_max: usize, sole: bool) -> bool {
         let under_way: u64 = self.transfers.iter().map(|transfer| transfer.bytes_left).sum();
         self.transfers.len() < transfers_max && under_way < self.ahead_bytes(now, sole)
@@ -312,11 +307,10 @@ impl Peer {
         if !urgent && neighbours.is_empty() && idle_spans < 1.0 {
             return None;
         }
-        // A crowd has just come: the line is full, and links to the others are being made. What we leave now, one of
-        // them fetches.
-        let joining =
-            neighbours.is_empty() && self.meeting.is_under_way() && self.http.pace.is_congested(now);
-        let swarm = if urgent && !joining { 0 } else { members };
+        // The line is full: what we leave now, one of the others fetches, whether or not we see each other yet.
+        let congested = self.http.pace.is_congested(now);
+        let joining = neighbours.is_empty() && self.meeting.is_under_way() && congested;
+        let swarm = if urgent && !congested { 0 } else { members };
         let patience = if urgent { 0.0 } else { idle_spans };
         let ours = spread::draw(&self.public_key());
         let draws: Vec<u64> = neighbours.iter().map(|(_, draw)| *draw).collect();
@@ -329,12 +323,10 @@ impl Peer {
                 Turn::Theirs
             } else if neighbours.is_empty() && urgent && !joining || replica.shape.groups() <= SMALL_GROUPS {
                 Turn::Ours
+            } else if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
+                Turn::Ours
             } else {
-                if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
-                    Turn::Ours
-                } else {
-                    Turn::Spare(spread::rank(&fetch.root, stripe, ours, &draws))
-                }
+                Turn::Spare(spread::rank(&fetch.root, stripe, ours, &draws))
             };
             match turn {
                 Turn::Ours => {
@@ -357,10 +349,11 @@ impl Peer {
         let hedge = if urgent { self.http.patience() } else { IDLE_PATIENCE * 2 };
         let quiet = now.since(fetch.progress_at);
         // As long as neighbours deliver something, this fetch is only waiting its turn.
-        let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * 4;
+        let turns = if self.is_swarm_faster() { 16 } else { 4 };
+        let late = quiet >= hedge && now.since(self.swarm_came_at) >= hedge || quiet >= hedge * turns;
         // As long as neighbours deliver, whose turn it is will come to it.
         let untaken = now.since(fetch.begun_at.max(self.swarm_came_at));
-        if urgent && untaken >= self.http.spare_patience(now) && spare.is_some() {
+        if urgent && untaken >= self.spare_patience(now) && spare.is_some() {
             return spare.map(|(_, first)| (stripe(first), Why::Spare));
         }
         let (lowest, highest) = theirs?;
@@ -394,6 +387,20 @@ impl Peer {
         let (count, first) = (urgent.len(), fetches[at]);
         fetches[..count].rotate_left(at);
         Some((first, spread::stripe_of(group) * STRIPE_GROUPS))
+    }
+
+    /// How long a neighbour has to take up its share. On a full line nobody gains by taking it for them, and neighbours
+    /// that deliver faster than HTTP may pause for a moment.
+    fn spare_patience(&self, now: Instant) -> Duration {
+        match (self.http.pace.is_congested(now), self.is_swarm_faster()) {
+            (true, _) => self.http.patience() * 8,
+            (false, true) => SPARE_PATIENCE * 4,
+            (false, false) => SPARE_PATIENCE,
+        }
+    }
+
+    fn is_swarm_faster(&self) -> bool {
+        self.swarm_pace.bytes_per_second() > self.http.pace.bytes_per_second()
     }
 
     /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.

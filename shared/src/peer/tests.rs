@@ -215,6 +215,31 @@ fn where_the_edge_cannot_be_had_the_supernode_gives_over_its_link() {
 }
 
 #[test]
+fn a_neighbour_that_fetches_nothing_does_not_slow_a_supernodes_link() {
+    use crate::wire::cdn::{Hello, SiteState, control::Message};
+    const GROUPS: u32 = 8_000;
+    const IDLE: LinkId = LinkId(2);
+    let mut pair = Pair::new(false);
+    let site = SiteId([7; 32]);
+    pair.supernode_second();
+    pair.peers[1].add_local(pair.now, ROOT, shape(GROUPS), 0..GROUPS);
+    for peer in &mut pair.peers {
+        peer.sites.entry(site).or_default().roots.insert(ROOT);
+    }
+    pair.peers[0].join(pair.now, site, 1, false);
+    pair.peers[1].join(pair.now, site, 1, true);
+    pair.link();
+    let neighbour = LinkAbout { peer: Keypair::from_secret([3; 32]).public(), dialer: true, relayed: false };
+    pair.peers[0].handle_linked(pair.now, IDLE, neighbour);
+    let sites = vec![SiteState { site: site.0.to_vec(), sequence: 1, complete: false, swarm: 0 }];
+    let hello = Hello { version: 1, role: 1, session: 1, sites, ..Hello::default() };
+    pair.peers[0].handle_frame(pair.now, IDLE, Stream::Control, &messages::control(Message::Hello(hello)));
+    let fetch = pair.fetch(Priority::Page, GROUPS);
+    pair.run(2);
+    assert!(pair.completed(fetch), "{:?}", pair.peers[0].meters());
+}
+
+#[test]
 fn a_supernode_that_holds_nothing_keeps_no_fetch_from_plain_http() {
     let mut pair = Pair::new(false);
     pair.supernode_second();
