@@ -204,6 +204,17 @@ pub(super) enum Why {
     Behind,
 }
 
+/// What is looked for, over all fetches, before the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// What somebody waits for now.
+    Soon,
+    /// What plays later.
+    Later,
+    /// What slow neighbours will bring: an idle line may bring it too.
+    Behind,
+}
+
 /// How a stripe stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -224,15 +235,15 @@ impl Peer {
         }
         let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
         let start = self.scatter(now, &mut fetches);
-        let turns =
-            [false, true].into_iter().flat_map(|later| fetches.iter().map(move |fetch| (*fetch, later)));
-        'fetches: for (fetch, later) in turns {
+        let passes = [Pass::Soon, Pass::Later, Pass::Behind];
+        let turns = passes.into_iter().flat_map(|pass| fetches.iter().map(move |fetch| (*fetch, pass)));
+        'fetches: for (fetch, pass) in turns {
             let sole = self.is_sole(fetch);
             loop {
                 if !self.http.has_room(now, self.config.limits.http_requests_max, sole) {
                     break 'fetches;
                 }
-                let Some((source, root, run, why)) = self.choose_http(now, fetch, later, start) else {
+                let Some((source, root, run, why)) = self.choose_http(now, fetch, pass, start) else {
                     break;
                 };
                 let bytes = self.replicas.get(&root).map_or(0, |replica| run.bytes(replica.shape));
@@ -256,9 +267,10 @@ impl Peer {
         &mut self,
         now: Instant,
         id: FetchId,
-        later: bool,
+        pass: Pass,
         start: Option<(FetchId, u32)>,
     ) -> Option<(HttpSource, BlobRoot, Run, Why)> {
+        let (later, behind) = (pass == Pass::Later, pass == Pass::Behind);
         let fetch = self.fetches.get(&id)?;
         let (root, range) = (fetch.root, fetch.turn(now, later));
         let replica = self.replicas.get(&root)?;
@@ -270,7 +282,7 @@ impl Peer {
         }
         let in_order = !later && matches!(fetch.priority, Priority::Deadline { .. });
         let start = start.filter(|(of, _)| *of == id && !in_order).map(|(_, group)| group);
-        let (groups, why) = self.choose_run(now, fetch, &range, replica, start)?;
+        let (groups, why) = self.choose_run(now, fetch, &range, replica, (start, behind))?;
         let source = if edge { HttpSource::Edge } else { HttpSource::Origin };
         // Groups are judged by their page, which has to be on its way at least.
         let page = Piece::Page(replica.shape.page_of(groups.start));
@@ -292,14 +304,14 @@ impl Peer {
         Some((source, root, run, why))
     }
 
-    /// The groups of a fetch to ask HTTP for, and why.
+    /// The groups of a fetch to ask HTTP for, and why. From `start` on; with `behind` also what neighbours will bring.
     pub(super) fn choose_run(
         &self,
         now: Instant,
         fetch: &consumer::Fetch,
         range: &Range<u32>,
         replica: &Replica,
-        start: Option<u32>,
+        (start, behind): (Option<u32>, bool),
     ) -> Option<(Range<u32>, Why)> {
         let neighbours = self.sharers(now, &fetch.root);
         let (urgent, members) = (fetch.is_urgent(), self.swarm_of(&fetch.root));
@@ -361,7 +373,7 @@ impl Peer {
             return Some((stripe(lowest), Why::Late));
         }
         // From the far end: neighbours come from the near one.
-        (urgent && self.is_swarm_behind(now, fetch)).then(|| (stripe(highest), Why::Behind))
+        (behind && urgent && self.is_swarm_behind(now, fetch)).then(|| (stripe(highest), Why::Behind))
     }
 
     /// As long as nobody is known of a swarm that may be large, simultaneous visitors begin in different places of

@@ -51,7 +51,9 @@ impl Peer {
                 if consumer::holding(link, &self.sites, &fetch.root).is_none() {
                     continue;
                 }
-                let Some((run, why)) = self.choose_run(now, fetch, &range, replica, None) else { continue };
+                let Some((run, why)) = self.choose_run(now, fetch, &range, replica, (None, true)) else {
+                    continue;
+                };
                 let run = run.start..run.end.min(run.start + count);
                 if let Some(part) = consumer::ready_part(now, replica, run, id) {
                     return Some((fetch.root, part, why));
