@@ -333,9 +333,10 @@ impl Peer {
                 || neighbours.iter().any(|(link, _)| self.is_coming(now, *link, fetch.root, stripe))
             {
                 Turn::Theirs
-            } else if neighbours.is_empty() && urgent && !joining || replica.shape.groups() <= SMALL_GROUPS {
-                Turn::Ours
-            } else if spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience) {
+            } else if neighbours.is_empty() && urgent && !joining
+                || replica.shape.groups() <= SMALL_GROUPS
+                || spread::is_ours(&fetch.root, stripe, ours, &draws, swarm, patience)
+            {
                 Turn::Ours
             } else {
                 Turn::Spare(spread::rank(&fetch.root, stripe, ours, &draws))
