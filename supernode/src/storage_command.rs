@@ -52,6 +52,13 @@ pub(crate) enum What {
         /// The file to write; it appears when it is whole.
         file: PathBuf,
     },
+    /// Delete an object. Its holders are told to let its shards go, also once the node was away meanwhile.
+    Delete {
+        #[command(flatten)]
+        at: At,
+        /// The object's name.
+        name: String,
+    },
     /// List the objects.
     Ls {
         #[command(flatten)]
@@ -85,6 +92,7 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
     let at = match what {
         What::Put { at, .. }
         | What::Get { at, .. }
+        | What::Delete { at, .. }
         | What::Ls { at }
         | What::Status { at, .. }
         | What::Evidence { at } => at,
@@ -96,6 +104,7 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
         match what {
             What::Put { file, name, .. } => door.put(file, name.as_deref()).await,
             What::Get { name, file, .. } => door.get(name, file).await,
+            What::Delete { name, .. } => door.delete(name).await,
             What::Ls { .. } => door.list().await,
             What::Status { json, .. } => door.status(*json).await,
             What::Evidence { .. } => door.evidence().await,
@@ -252,6 +261,16 @@ impl Door {
         }
         tokio::fs::rename(&unfinished, file).await?;
         println!("{}: {bytes} bytes", file.display());
+        Ok(())
+    }
+
+    async fn delete(&mut self, name: &str) -> anyhow::Result<()> {
+        self.say(&Command::Delete { name: name.to_owned() }).await?;
+        match self.hear().await? {
+            Answer::Deleted => println!("{name}: deleted"),
+            Answer::Absent => bail!("there is no object {name:?}"),
+            _ => bail!("the node speaks another version"),
+        }
         Ok(())
     }
 

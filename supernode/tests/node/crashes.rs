@@ -1,7 +1,7 @@
 //! An owner's node is killed, again and again, at each point where something was just committed and at random moments:
 //! what was acknowledged is there, each key is whole, old or new, and the next process answers soon.
 //!
-//! The suite plays a few; `cargo xtask bench crashes --kills 1000` as many as are wanted. One seed replays which
+//! The suite plays each point once; `cargo xtask bench crashes --kills 1000` as many as are wanted. One seed replays which
 //! operations there are and when the process is killed; not what the machine makes of it.
 
 use std::{
@@ -38,8 +38,14 @@ enum Operation {
     Store,
     CompleteUpload,
     Delete,
+    /// By the command line, of what it stored.
+    Remove,
     Repair,
 }
+
+/// In turn; between them holders die.
+const IN_TURN: [Operation; 5] =
+    [Operation::Put, Operation::Store, Operation::CompleteUpload, Operation::Delete, Operation::Remove];
 
 /// What each of them commits, in order.
 fn points(operation: Operation) -> &'static [&'static str] {
@@ -48,8 +54,14 @@ fn points(operation: Operation) -> &'static [&'static str] {
         Operation::Store => &["put.intended", "put.signed", "put"],
         Operation::CompleteUpload => &["metadata"],
         Operation::Delete => &["metadata", "delete", "delete.let_go"],
+        Operation::Remove => &["delete", "delete.let_go"],
         Operation::Repair => &["repair.intended", "repair"],
     }
+}
+
+/// Each point of those that come in turn.
+fn named() -> impl Iterator<Item = (Operation, &'static str)> {
+    IN_TURN.into_iter().flat_map(|operation| points(operation).iter().map(move |point| (operation, *point)))
 }
 
 /// Kills the owner as soon as it says that it committed this.
@@ -134,7 +146,11 @@ impl Run {
 
     fn key(&mut self, operation: Operation) -> String {
         let number = self.rng.below(KEYS);
-        if operation == Operation::Store { format!("object{number}") } else { format!("key{number}") }
+        if matches!(operation, Operation::Store | Operation::Remove) {
+            format!("object{number}")
+        } else {
+            format!("key{number}")
+        }
     }
 
     /// One operation and one kill.
@@ -147,6 +163,10 @@ impl Run {
             let first = object(20_000, self.rng.next_u64());
             let answer = self.client.ask("PUT", &format!("/bucket/{key}"), &first);
             assert_eq!(answer.status, 200, "{}", answer.text());
+            self.keys.insert(key.clone(), vec![Some(first)]);
+        } else if operation == Operation::Remove {
+            let first = object(20_000, self.rng.next_u64());
+            self.network.put(&key, &first);
             self.keys.insert(key.clone(), vec![Some(first)]);
         }
         let upload = (operation == Operation::CompleteUpload).then(|| self.upload(&key, &bytes));
@@ -178,7 +198,7 @@ impl Run {
         self.restarts.push(took);
         let wanted = match operation {
             Operation::Put | Operation::Store | Operation::CompleteUpload => Some(Some(bytes)),
-            Operation::Delete => Some(None),
+            Operation::Delete | Operation::Remove => Some(None),
             Operation::Repair => None,
         };
         if let Some(wanted) = wanted {
@@ -211,8 +231,12 @@ impl Run {
         };
         match operation {
             Operation::Put => well(self.client.try_ask("PUT", &path, bytes)),
-            Operation::Delete => {
-                let deleted = well(self.client.try_ask("DELETE", &path, &[]));
+            Operation::Delete | Operation::Remove => {
+                let deleted = if operation == Operation::Remove {
+                    self.network.storage(&["delete", key]).status.success()
+                } else {
+                    well(self.client.try_ask("DELETE", &path, &[]))
+                };
                 // What follows the answer is killed too: ending the leases.
                 let deadline = Instant::now() + POINT_WITHIN;
                 while self.trap.is_set() && Instant::now() < deadline {
@@ -301,11 +325,7 @@ impl Run {
 
     /// Plays so many rounds, of which every second is killed at a named point, each in its turn.
     fn play(&mut self, kills: u32) {
-        let operations = [Operation::Put, Operation::Store, Operation::CompleteUpload, Operation::Delete];
-        let named: Vec<_> = operations
-            .iter()
-            .flat_map(|operation| points(*operation).iter().map(|point| (*operation, *point)))
-            .collect();
+        let named: Vec<_> = named().collect();
         for round in 0..kills {
             let index = usize::try_from(round / 2).unwrap();
             let (operation, point) = named[index % named.len()];
@@ -374,7 +394,9 @@ fn run(kills: u32, seed: u64) -> Run {
 fn what_an_owner_acknowledged_is_there_after_each_kill() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let kills = number("BLACKHOLE_KILLS").map(|kills: u64| u32::try_from(kills).unwrap());
-    let run = run(kills.unwrap_or(REPAIR_EVERY), number("BLACKHOLE_SEEDS").unwrap_or(1));
+    // Each point once, and as often at a random moment.
+    let each_once = u32::try_from(2 * named().count()).unwrap();
+    let run = run(kills.unwrap_or(each_once), number("BLACKHOLE_SEEDS").unwrap_or(1));
     if kills.is_some() {
         run.no_orphans();
     }

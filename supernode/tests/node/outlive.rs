@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::base::SeededRng;
 
-use crate::strangers::{Network, Plan, alive, object};
+use crate::strangers::{Network, Plan, object};
 
 /// First byte of an object of which as many holders died as may.
 const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(2);

@@ -436,3 +436,50 @@ fn an_object_of_the_s3_door_lies_with_strangers() {
         status["segments"].as_array().unwrap().is_empty().then_some(())
     });
 }
+
+#[test]
+fn what_an_owner_deletes_goes_from_its_holders_disks() {
+    let mut network = Network::start(100_000);
+    let kept = object(1_000_000, 30);
+    network.put("kept", &kept);
+    network.put("deleted", &object(2_000_000, 31));
+    network.put("deleted and killed", &object(2_000_000, 32));
+    network.put("inline", &object(2000, 33));
+    let lying = |network: &Network| -> usize {
+        let held = |number| files(&network.world.path(&format!("holder{number}/storage/held")));
+        let is_shard = |file: &PathBuf| file.extension().is_none_or(|extension| extension != "redb");
+        (0..HOLDERS).map(|number| held(number).iter().filter(|file| is_shard(file)).count()).sum()
+    };
+    assert!(lying(&network) >= 30, "three objects of a segment each");
+    let delete = |network: &Network, name: &str| {
+        let output = network.storage(&["delete", name]);
+        (output.status.success(), text(&output))
+    };
+    let (deleted, said) = delete(&network, "absent");
+    assert!(!deleted && said.contains("there is no object \"absent\""), "{said}");
+
+    assert_eq!(delete(&network, "inline"), (true, "inline: deleted\n".to_owned()));
+    assert_eq!(delete(&network, "deleted"), (true, "deleted: deleted\n".to_owned()));
+    assert!(network.get("deleted").unwrap_err().contains("there is no object"));
+    let segments = network.status()["segments"].as_array().unwrap().len();
+    assert_eq!(segments, 2, "nobody watches over it any more");
+    // What was acknowledged holds, and the next process ends the leases that this one did not come to.
+    let (deleted, said) = delete(&network, "deleted and killed");
+    network.owner.take().unwrap().kill();
+    assert!(deleted, "{said}");
+    network.start_owner();
+    assert!(network.get("deleted and killed").unwrap_err().contains("there is no object"));
+    assert!(network.get("kept").unwrap() == kept, "what was not deleted is there");
+    let listed = network.storage(&["ls"]);
+    let names: Vec<_> = text(&listed).lines().map(|line| line[30..].to_owned()).collect();
+    assert_eq!(names, ["kept"], "{listed:?}");
+
+    assert!(delete(&network, "kept").0);
+    let listed = network.storage(&["ls"]);
+    assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
+    // A holder looks once a minute for what nobody leases.
+    network.wait_long_for("the holders' disks to be empty", |status| {
+        assert!(status["segments"].as_array().unwrap().is_empty(), "{status}");
+        (lying(&network) == 0).then_some(())
+    });
+}

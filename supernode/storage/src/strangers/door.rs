@@ -48,6 +48,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Delete an object.
+    Delete {
+        /// Its name.
+        name: String,
+    },
     /// All objects.
     List,
     /// Where everything is.
@@ -66,6 +71,8 @@ pub enum Answer {
     Stored(u64),
     /// The object's bytes follow, as many, unless the connection breaks off.
     Bytes(u64),
+    /// The object is gone.
+    Deleted,
     /// There is no object of that name.
     Absent,
     /// All objects.
@@ -127,6 +134,7 @@ async fn serve(own: &Arc<Own>, stream: UnixStream) -> anyhow::Result<()> {
     let done = match command {
         Command::Put { name, bytes } => put(own, &name, bytes, reader, &mut writer).await,
         Command::Get { name } => return get(own, &name, writer).await,
+        Command::Delete { name } => delete(own, &name).await,
         Command::List => own.list().await.map(Answer::Objects),
         Command::Evidence => own.evidence().await.map(Answer::Evidence),
         Command::Status => own.status().await.map(|status| Answer::Status(Box::new(status))),
@@ -170,6 +178,11 @@ async fn put(
             }
         }
     }
+}
+
+async fn delete(own: &Arc<Own>, name: &str) -> anyhow::Result<Answer> {
+    let path = name.parse().context("the object's name")?;
+    Ok(if own.delete(&path).await? { Answer::Deleted } else { Answer::Absent })
 }
 
 async fn get(own: &Arc<Own>, name: &str, mut writer: OwnedWriteHalf) -> anyhow::Result<()> {

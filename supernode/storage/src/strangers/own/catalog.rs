@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context as _;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 use shared::{
@@ -220,14 +221,7 @@ impl Catalog {
     /// A segment is nobody's any more, or never became anybody's: its leases are to be ended.
     pub(super) fn give_up(&self, id: SegmentId) -> anyhow::Result<()> {
         let write = self.0.begin_write()?;
-        {
-            let mut given_up = write.open_table(GIVEN_UP)?;
-            for table in [INTENTS, UNSETTLED, SEGMENTS] {
-                if let Some(row) = write.open_table(table)?.remove(id.0)? {
-                    given_up.insert(id.0, row.value())?;
-                }
-            }
-        }
+        move_to_given_up(&write, &[id])?;
         Ok(write.commit()?)
     }
 
@@ -280,14 +274,9 @@ impl Catalog {
         let write = self.0.begin_write()?;
         let before = write.open_table(OBJECTS)?.insert(path, record)?.map(|before| before.value().to_vec());
         let replaced = before.map(|before| segments_of(&before)).transpose()?.unwrap_or_default();
+        move_to_given_up(&write, &replaced)?;
         {
-            let (mut kept, mut given_up) = (write.open_table(SEGMENTS)?, write.open_table(GIVEN_UP)?);
-            let mut intents = write.open_table(INTENTS)?;
-            for id in &replaced {
-                if let Some(row) = kept.remove(id.0)? {
-                    given_up.insert(id.0, row.value())?;
-                }
-            }
+            let (mut kept, mut intents) = (write.open_table(SEGMENTS)?, write.open_table(INTENTS)?);
             for stored in segments {
                 let id = stored.record.encode().0.0;
                 kept.insert(id, stored.encode()?.as_slice())?;
@@ -296,6 +285,18 @@ impl Catalog {
         }
         write.commit()?;
         Ok(replaced)
+    }
+
+    /// An object is no more, also after a crash, and its segments are given up. Returns them; nothing where there is no
+    /// such object.
+    pub(super) fn delete(&self, path: &[u8]) -> anyhow::Result<Option<Vec<SegmentId>>> {
+        let write = self.0.begin_write()?;
+        let record = write.open_table(OBJECTS)?.remove(path)?.map(|record| record.value().to_vec());
+        let Some(record) = record else { return Ok(None) };
+        let segments = segments_of(&record)?;
+        move_to_given_up(&write, &segments)?;
+        write.commit()?;
+        Ok(Some(segments))
     }
 
     /// Changes what is known of a segment that is not given up; returns it as it is now.
@@ -383,6 +384,20 @@ impl Catalog {
         let table = read.open_table(EVIDENCE)?;
         table.iter()?.map(|row| Ok(row?.1.value().to_vec())).collect()
     }
+}
+
+/// From wherever these are, with all that is known of who holds them.
+fn move_to_given_up(write: &WriteTransaction, segments: &[SegmentId]) -> anyhow::Result<()> {
+    let mut given_up = write.open_table(GIVEN_UP)?;
+    for table in [INTENTS, UNSETTLED, SEGMENTS] {
+        let mut table = write.open_table(table)?;
+        for id in segments {
+            if let Some(row) = table.remove(id.0)? {
+                given_up.insert(id.0, row.value())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What an object's record names.

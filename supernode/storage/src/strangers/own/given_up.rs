@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shared::base::SegmentId;
+use anyhow::Context as _;
+use shared::{base::SegmentId, storage::seal::ObjectPath};
 
 use super::{Own, blocking, catalog::Stored};
 use crate::commits::committed;
@@ -14,6 +15,32 @@ const AT_ONCE: usize = 16;
 const REST: Duration = Duration::from_secs(30);
 
 impl Own {
+    /// Deletes an object. On return it is gone, also after a crash, and its leases are being ended. Says whether there was
+    /// one.
+    ///
+    /// # Errors
+    /// Where the catalogue cannot be written; then it is there as before.
+    pub async fn delete(self: &Arc<Self>, path: &ObjectPath) -> anyhow::Result<bool> {
+        let (own, sealed) = (Arc::clone(self), self.bucket().seal_path(path));
+        // It goes to its end, whether or not anybody waits.
+        let deleting = tokio::spawn(async move {
+            let catalog = own.catalog.clone();
+            let Some(segments) = blocking(move || catalog.delete(&sealed)).await? else { return Ok(false) };
+            committed("delete");
+            own.forget(segments);
+            Ok(true)
+        });
+        deleting.await.context("deleting ended in a panic")?
+    }
+
+    /// The catalogue has given these up: nobody watches over them any more, and their leases are ended.
+    pub(super) fn forget(&self, segments: Vec<SegmentId>) {
+        let mut state = self.state();
+        segments.into_iter().for_each(|segment| state.custody.forget(segment));
+        drop(state);
+        self.given_up.notify_one();
+    }
+
     /// A segment is nobody's any more, or never became anybody's. Durable on return.
     pub(in crate::strangers) async fn give_up(&self, segment: SegmentId) -> anyhow::Result<()> {
         self.state().custody.forget(segment);

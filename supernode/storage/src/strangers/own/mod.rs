@@ -6,7 +6,8 @@
 //! watch: Custody ─► audits, rebuilds, renewals ────────┘
 //! ```
 //! An object is acknowledged when enough holders signed for each segment *and* the catalogue has it, synced. What a
-//! process that died had sent before that is let go by the next one.
+//! process that died had sent before that is let go by the next one. It is deleted by one transaction too, and what that
+//! gives up is let go behind it, by the next process where need be.
 //!
 //! Names and keys are in the catalogue on this node's disk, sealed records and all; whoever loses that disk keeps the
 //! shards and cannot open them.

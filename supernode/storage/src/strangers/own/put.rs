@@ -142,8 +142,7 @@ impl Own {
             match replaced {
                 Ok(replaced) => {
                     committed("put");
-                    replaced.into_iter().for_each(|segment| own.state().custody.forget(segment));
-                    own.given_up.notify_one();
+                    own.forget(replaced);
                     own.changed.notify_one();
                     Ok(())
                 }

@@ -94,6 +94,59 @@ async fn what_an_object_replaces_is_given_up_with_the_same_write() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_goes_with_one_write_and_takes_nothing_else_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (deleted, kept): (ObjectPath, ObjectPath) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let (first, second) = (stored(1), stored(2));
+    let [gone, there] = [&first, &second].map(|stored| stored.record.encode().0);
+    let check = async |own: &Arc<Own>| {
+        assert!(own.find(&deleted).await.unwrap().is_none());
+        assert!(own.catalog.segment(gone).unwrap().is_none());
+        assert!(own.state().custody.alive(gone).is_none(), "nobody watches over it");
+        let given_up = own.catalog.given_up(9).unwrap();
+        assert_eq!(given_up.iter().map(|stored| stored.leases.len()).collect::<Vec<_>>(), [12]);
+        assert_eq!(given_up[0].record, first.record);
+        let listed: Vec<_> = own.list().await.unwrap().into_iter().map(|listed| listed.name).collect();
+        assert_eq!(listed, ["b"]);
+        assert!(own.state().custody.alive(there).is_some());
+    };
+    {
+        let own = own(directory.path()).await;
+        commit(&own, &deleted, &first).await.unwrap();
+        commit(&own, &kept, &second).await.unwrap();
+        assert!(!own.delete(&"c".parse().unwrap()).await.unwrap(), "there is none of that name");
+        assert!(own.delete(&deleted).await.unwrap());
+        check(&own).await;
+        assert!(
+            own.catalog.note_leases(gone, &[]).unwrap().is_none(),
+            "a rebuild that ends now comes too late"
+        );
+        assert!(!own.delete(&deleted).await.unwrap(), "there is none any more");
+        check(&own).await;
+    }
+    let second_process = own(directory.path()).await;
+    check(&second_process).await;
+    // Straight from the catalogue, as if the process ended right behind it.
+    second_process.catalog.delete(&second_process.bucket().seal_path(&kept)).unwrap();
+    drop(second_process);
+    let third_process = own(directory.path()).await;
+    assert!(third_process.list().await.unwrap().is_empty());
+    assert!(third_process.state().custody.alive(there).is_none());
+    assert_eq!(third_process.catalog.given_up(9).unwrap().len(), 2, "the next process lets both go");
+}
+
+#[tokio::test]
+async fn an_object_without_segments_is_deleted_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = own(directory.path()).await;
+    let path: ObjectPath = "note".parse().unwrap();
+    own.put(&path, &b"some words"[..], None, Arc::new(|_| {})).await.unwrap();
+    assert!(own.delete(&path).await.unwrap());
+    assert!(own.find(&path).await.unwrap().is_none());
+    assert!(own.catalog.given_up(9).unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn who_was_asked_and_never_answered_is_remembered_until_the_segment_goes() {
     let directory = tempfile::tempdir().unwrap();
     let asked: Vec<(u16, PublicKey)> = (0..12)
