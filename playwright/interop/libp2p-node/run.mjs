@@ -11,9 +11,8 @@ const Digest = await import('multiformats/hashes/digest');
 const SERVICE = '/blackhole/cdn/1.0.0';
 const ADVERTS = '/blackhole/adverts/1';
 const TOPIC = '/interop/topic/1';
-// js-libp2p sends all that the window allows as one Yamux frame; rust-yamux ends a connection whose
-// frame has more than 1 MiB, and lets its window grow past that. Below it, the two always agree.
-const BULK_BYTES = 1_000_000;
+// js-libp2p sends all that a window allows as one Yamux frame: enough for windows to grow as far as they may.
+const BULK_BYTES = 32_000_000;
 const bytes = (text) => new TextEncoder().encode(text);
 const text = (bytes) => new TextDecoder().decode(bytes);
 

@@ -23,6 +23,7 @@ mod gossip;
 mod lean;
 mod listen;
 mod metrics;
+mod multiplex;
 mod network;
 mod relay;
 mod security;

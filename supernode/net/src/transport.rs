@@ -21,16 +21,19 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    quic, relay, tcp, websocket, yamux,
+    quic, relay, tcp, websocket,
 };
 
-use crate::{Config, ListenKind, SecureWebSocket, security::Security, webrtc_direct, websocket::Listener};
+use crate::{
+    Config, ListenKind, SecureWebSocket, multiplex::Multiplex, security::Security, webrtc_direct,
+    websocket::Listener,
+};
 
 /// A whole handshake: three round trips at the worst distance, with room for a busy machine.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Streams on one connection. A tab has a control stream and a few of bulk; Yamux guarantees each
-/// a window of 256 KiB, so this also bounds what one connection can make us buffer: 64 MiB.
+/// a window of 256 KiB, so this also bounds what one connection can make us buffer: 64.75 MiB.
 const STREAMS_PER_CONNECTION: usize = 256;
 
 /// The largest WebSocket frame taken from one that we dialled. Yamux sends 16 KiB; some join a few.
@@ -125,12 +128,10 @@ where
     T::Dial: Send + 'static,
     T::ListenerUpgrade: Send + 'static,
 {
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(STREAMS_PER_CONNECTION);
     transport
         .upgrade(Version::V1Lazy)
         .authenticate(security.clone())
-        .multiplex(yamux)
+        .multiplex(Multiplex::new(STREAMS_PER_CONNECTION))
         .timeout(HANDSHAKE_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()
