@@ -31,7 +31,7 @@ const OFFERS_AT_ONCE: usize = 6;
 const ARRANGED: usize = 2;
 /// After so many in a row that led to nothing, the next is made only now and then: who can be reached by few must not
 /// try for ever.
-const FAILURES_MAX: u32 = 12;
+const FAILURES_MAX: u32 = 8;
 /// Links that a tab in a crowd seeks itself; the same number again comes from those who join later.
 const LINKS_SOUGHT: usize = 7;
 /// Steps of an offer through a crowd, before anybody may answer it.
