@@ -270,8 +270,11 @@ impl Peer {
         pass: Pass,
         start: Option<(FetchId, u32)>,
     ) -> Option<(HttpSource, BlobRoot, Run, Why)> {
-        let (later, behind) = (pass == Pass::Later, pass == Pass::Behind);
         let fetch = self.fetches.get(&id)?;
+        let (later, behind) = (pass == Pass::Later, pass == Pass::Behind);
+        if behind && !self.is_swarm_behind(now, fetch) {
+            return None;
+        }
         let (root, range) = (fetch.root, fetch.turn(now, later));
         let replica = self.replicas.get(&root)?;
         replica.open.next_from(range.start).filter(|first| *first < range.end)?;
@@ -374,7 +377,7 @@ impl Peer {
             return Some((stripe(lowest), Why::Late));
         }
         // From the far end: neighbours come from the near one.
-        (behind && urgent && self.is_swarm_behind(now, fetch)).then(|| (stripe(highest), Why::Behind))
+        behind.then(|| (stripe(highest), Why::Behind))
     }
 
     /// As long as nobody is known of a swarm that may be large, simultaneous visitors begin in different places of
@@ -416,13 +419,14 @@ impl Peer {
         self.swarm_pace.bytes_per_second() > self.http.pace.bytes_per_second()
     }
 
-    /// Whether the neighbours deliver less than HTTP does, and will be at this fetch for a while.
-    fn is_swarm_behind(&self, now: Instant, fetch: &consumer::Fetch) -> bool {
+    /// Whether somebody waits, and the neighbours deliver less than HTTP does and will be at this fetch for a while.
+    pub(super) fn is_swarm_behind(&self, now: Instant, fetch: &consumer::Fetch) -> bool {
         let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace.bytes_per_second());
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^52 bytes")]
         let bytes = u64::from(fetch.missing) as f64 * GROUP_BYTES as f64;
         let has_room = !self.http.pace.is_congested(now);
-        now.since(fetch.begun_at) >= BEHIND
+        fetch.is_urgent()
+            && now.since(fetch.begun_at) >= BEHIND
             && has_room
             && swarm < http
             && bytes > swarm * BEHIND.as_secs_f64()

@@ -51,7 +51,8 @@ impl Peer {
                 if consumer::holding(link, &self.sites, &fetch.root).is_none() {
                     continue;
                 }
-                let Some((run, why)) = self.choose_run(now, fetch, &range, replica, (None, true)) else {
+                let behind = self.is_swarm_behind(now, fetch);
+                let Some((run, why)) = self.choose_run(now, fetch, &range, replica, (None, behind)) else {
                     continue;
                 };
                 let run = run.start..run.end.min(run.start + count);

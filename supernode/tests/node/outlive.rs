@@ -42,6 +42,7 @@ fn play(
     }
     let holding = network.all_holders();
     println!("{} of {} holders have a shard, and {needed} are needed", holding.len(), plan.holders);
+    assert!(tries == 1 || holding.len() == plan.holders, "never did all take their shard in {tries} tries");
     let tolerated = holding.len() - needed;
     for seed in seeds {
         let mut order = holding.clone();
