@@ -17,26 +17,18 @@ use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
         blob::{BlobShape, GROUP_BYTES},
-        pace::Pace,
-        part::{Hashes, Part, Piece, Run},
+        part::{Hashes, Piece, Run},
         replica::{Asker, Replica},
         spread::{self, STRIPE_GROUPS},
     },
     wire::cdn::GroupRange,
 };
 
-/// A fetch that somebody waits for goes without progress at least this long before HTTP repeats what others were
-/// asked for: two round trips across a continent, and a busy tab's delay.
-const HEDGE_MIN: Duration = Duration::from_millis(300);
-/// Nor longer than this, however slow HTTP was.
-const HEDGE_MAX: Duration = Duration::from_secs(8);
 /// Nobody waits for an idle fetch: neighbours get this long before shares of infrastructure double.
 const IDLE_PATIENCE: Duration = Duration::from_secs(10);
 /// A neighbour that wants a stripe which falls to it says so within this, where the line has room: the time
 /// between two announcements, and a little.
 const SPARE_PATIENCE: Duration = Duration::from_millis(300);
-/// A claimed stripe is waited for at least this long.
-const CLAIM_PATIENCE_MIN: Duration = Duration::from_millis(1_500);
 /// Where neighbours need longer than this for a fetch and HTTP is faster than they are, both run.
 const BEHIND: Duration = Duration::from_secs(1);
 /// A page asks for many files in one breath: visitors who do that at the same time begin in different places only
@@ -44,155 +36,8 @@ const BEHIND: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(10);
 /// Blobs up to so many groups are fetched without asking whose turn it is: waiting costs more than they weigh.
 const SMALL_GROUPS: u32 = 2;
-/// Under way at least for the only visitor: nobody is there to take anything over, so all that counts is that the
-/// line is never idle. A second of 8 Mbit/s.
-const SOLE_AHEAD_BYTES: u64 = 1024 * 1024;
 /// Stripes looked at in one choice.
 const STRIPES_SCANNED: usize = 128;
-/// A source without a byte for this long, on any transfer, and for several times what first bytes took lately, is
-/// dead; where others flow, a slow one is only waiting its turn.
-const SILENCE_MIN: Duration = Duration::from_secs(4);
-/// A source that failed is asked again after this, doubled with each failure in a row.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// The longest such pause.
-const FAILURE_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A source that lied is left alone for as long as a visit lasts.
-const LIE_PAUSE: Duration = Duration::from_secs(600);
-
-#[derive(Debug)]
-struct Transfer {
-    effect: EffectId,
-    source: HttpSource,
-    root: BlobRoot,
-    run: Run,
-    asked_at: Instant,
-    came_at: Instant,
-    bytes_left: u64,
-    begun: bool,
-    cancelled: bool,
-}
-
-#[derive(Debug, Default)]
-struct Health {
-    failures: u32,
-    not_before: Instant,
-    came_at: Instant,
-}
-
-/// Transfers under way, and how the two sources have done.
-#[derive(Debug, Default)]
-pub(super) struct Http {
-    /// A handful at most.
-    transfers: Vec<Transfer>,
-    pace: Pace,
-    edge: Health,
-    origin: Health,
-}
-
-impl Http {
-    fn transfer(&self, effect: EffectId) -> Option<&Transfer> {
-        self.transfers.iter().find(|transfer| transfer.effect == effect)
-    }
-
-    /// Whether it was under way and had not been cancelled before.
-    pub(super) fn cancel(&mut self, effect: EffectId) -> bool {
-        let transfer = self.transfers.iter_mut().find(|transfer| transfer.effect == effect);
-        transfer.is_some_and(|transfer| !core::mem::replace(&mut transfer.cancelled, true))
-    }
-
-    /// A piece came; tells from where.
-    pub(super) fn received(&mut self, now: Instant, effect: EffectId, bytes: u64) -> Option<HttpSource> {
-        let transfer = self.transfers.iter_mut().find(|transfer| transfer.effect == effect)?;
-        transfer.came_at = now;
-        transfer.bytes_left = transfer.bytes_left.saturating_sub(bytes);
-        if !core::mem::replace(&mut transfer.begun, true) {
-            self.pace.waited(now, now.since(transfer.asked_at));
-        }
-        self.pace.came(now, bytes);
-        let source = transfer.source;
-        let health = self.health(source);
-        (health.failures, health.came_at) = (0, now);
-        Some(source)
-    }
-
-    /// The groups of a transfer.
-    pub(super) fn part(&self, effect: EffectId) -> Option<Part> {
-        self.transfer(effect).map(|transfer| transfer.run.groups())
-    }
-
-    /// The source of this transfer sent what does not verify.
-    pub(super) fn lied(&mut self, now: Instant, effect: EffectId) {
-        if let Some(source) = self.transfer(effect).map(|transfer| transfer.source) {
-            self.health(source).not_before = now + LIE_PAUSE;
-        }
-    }
-
-    /// What is under way of a blob, for neighbours to know.
-    pub(super) fn coming(&self, root: &BlobRoot) -> Vec<GroupRange> {
-        let under_way =
-            self.transfers.iter().filter(|transfer| transfer.root == *root && !transfer.cancelled);
-        under_way
-            .map(|transfer| GroupRange { first: transfer.run.first, count: transfer.run.count })
-            .collect()
-    }
-
-    pub(super) fn is_busy(&self) -> bool {
-        !self.transfers.is_empty()
-    }
-
-    /// How long what was asked of HTTP may take before others are asked for it too.
-    pub(super) fn patience(&self) -> Duration {
-        let usual = self.pace.first_byte().unwrap_or_default();
-        (usual * 2).clamp(HEDGE_MIN, HEDGE_MAX)
-    }
-
-    /// How long a neighbour's claim is worth waiting for: it stands in the same queue as we do, and passes on
-    /// what came.
-    fn claim_patience(&self) -> Duration {
-        (self.patience() * 2).max(CLAIM_PATIENCE_MIN)
-    }
-
-    fn has_room(&self, now: Instant, transfers_max: usize, sole: bool) -> bool {
-        let under_way: u64 = self.transfers.iter().map(|transfer| transfer.bytes_left).sum();
-        self.transfers.len() < transfers_max && under_way < self.ahead_bytes(now, sole)
-    }
-
-    fn ahead_bytes(&self, now: Instant, sole: bool) -> u64 {
-        let ahead = self.pace.ahead_bytes(now);
-        if sole { ahead.max(SOLE_AHEAD_BYTES) } else { ahead }
-    }
-
-    /// Groups that one request should ask for where nobody shares: half of what may be under way.
-    fn run_groups(&self, now: Instant, sole: bool) -> u32 {
-        u32::try_from(self.ahead_bytes(now, sole) / 2 / GROUP_BYTES).unwrap_or(u32::MAX).max(STRIPE_GROUPS)
-    }
-
-    fn silent(&self, now: Instant) -> Vec<EffectId> {
-        let bound = (self.patience() * 2).max(SILENCE_MIN);
-        let is_silent = |transfer: &Transfer| {
-            let heard = match transfer.source {
-                HttpSource::Edge => self.edge.came_at,
-                HttpSource::Origin => self.origin.came_at,
-            };
-            !transfer.cancelled && now.since(transfer.came_at.max(heard)) >= bound
-        };
-        self.transfers.iter().filter(|transfer| is_silent(transfer)).map(|transfer| transfer.effect).collect()
-    }
-
-    fn failed(&mut self, now: Instant, source: HttpSource) {
-        let health = self.health(source);
-        health.failures = (health.failures + 1).min(16);
-        let pause = FAILURE_PAUSE.saturating_mul(1 << (health.failures - 1)).min(FAILURE_PAUSE_MAX);
-        health.not_before = health.not_before.max(now + pause);
-    }
-
-    fn health(&mut self, source: HttpSource) -> &mut Health {
-        match source {
-            HttpSource::Edge => &mut self.edge,
-            HttpSource::Origin => &mut self.origin,
-        }
-    }
-}
 
 /// Why HTTP is asked for something.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -323,7 +168,7 @@ impl Peer {
             return None;
         }
         // The line is full: what we leave now, one of the others fetches, whether or not we see each other yet.
-        let congested = self.http.pace.is_congested(now);
+        let congested = self.http.pace().is_congested(now);
         let joining = neighbours.is_empty() && self.meeting.is_under_way() && congested;
         let swarm = if urgent && !congested { 0 } else { members };
         let patience = if urgent { 0.0 } else { idle_spans };
@@ -408,7 +253,7 @@ impl Peer {
     /// How long a neighbour has to take up its share. On a full line nobody gains by taking it for them, and neighbours
     /// that deliver faster than HTTP may pause for a moment.
     fn spare_patience(&self, now: Instant) -> Duration {
-        match (self.http.pace.is_congested(now), self.is_swarm_faster()) {
+        match (self.http.pace().is_congested(now), self.is_swarm_faster()) {
             (true, _) => self.http.patience() * 8,
             (false, true) => SPARE_PATIENCE * 4,
             (false, false) => SPARE_PATIENCE,
@@ -416,15 +261,15 @@ impl Peer {
     }
 
     fn is_swarm_faster(&self) -> bool {
-        self.swarm_pace.bytes_per_second() > self.http.pace.bytes_per_second()
+        self.swarm_pace.bytes_per_second() > self.http.pace().bytes_per_second()
     }
 
     /// Whether somebody waits, and the neighbours deliver less than HTTP does and will be at this fetch for a while.
     pub(super) fn is_swarm_behind(&self, now: Instant, fetch: &consumer::Fetch) -> bool {
-        let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace.bytes_per_second());
+        let (swarm, http) = (self.swarm_pace.bytes_per_second(), self.http.pace().bytes_per_second());
         #[expect(clippy::cast_precision_loss, reason = "blobs are below 2^52 bytes")]
         let bytes = u64::from(fetch.missing) as f64 * GROUP_BYTES as f64;
-        let has_room = !self.http.pace.is_congested(now);
+        let has_room = !self.http.pace().is_congested(now);
         fetch.is_urgent()
             && now.since(fetch.begun_at) >= BEHIND
             && has_room
@@ -476,8 +321,8 @@ impl Peer {
     pub(super) fn sources(&self, now: Instant) -> (bool, bool) {
         let sources = self.config.http;
         (
-            sources.edge && self.http.edge.not_before <= now,
-            sources.origin && self.http.origin.not_before <= now,
+            sources.edge && self.http.is_askable(now, HttpSource::Edge),
+            sources.origin && self.http.is_askable(now, HttpSource::Origin),
         )
     }
 
@@ -488,22 +333,8 @@ impl Peer {
         for part in run.parts() {
             replica.ask(now, part, Asker::Http(effect));
         }
-        if !self.http.is_busy() {
-            self.http.pace.begin(now);
-        }
         self.tell_coming(root, shape, run.first, run.count);
-        let transfer = Transfer {
-            effect,
-            source,
-            root,
-            run,
-            asked_at: now,
-            came_at: now,
-            bytes_left: run.bytes(shape),
-            begun: false,
-            cancelled: false,
-        };
-        self.http.transfers.push(transfer);
+        self.http.begin(now, effect, source, root, run, shape);
         self.effects.push_back(Effect::FetchHttp { effect, source, root, shape, run });
     }
 
@@ -530,26 +361,16 @@ impl Peer {
 
     /// Ends transfers that bring nothing: their source has a pause, the other one its turn.
     pub(super) fn check_http(&mut self, now: Instant) {
-        for effect in self.http.silent(now) {
-            let Some(source) = self.http.transfer(effect).map(|transfer| transfer.source) else {
-                continue;
-            };
-            self.http.failed(now, source);
-            if self.http.cancel(effect) {
-                self.effects.push_back(Effect::CancelHttp { effect });
-            }
+        for effect in self.http.give_up_silent(now) {
+            self.effects.push_back(Effect::CancelHttp { effect });
         }
     }
 
     /// A transfer is over.
     pub(super) fn http_done(&mut self, now: Instant, effect: EffectId, done: Done) {
-        let place = self.http.transfers.iter().position(|transfer| transfer.effect == effect);
-        let Some(transfer) = place.map(|place| self.http.transfers.remove(place)) else { return };
-        if done == Done::Failed {
-            self.http.failed(now, transfer.source);
-        }
-        if let Some(replica) = self.replicas.get_mut(&transfer.root) {
-            for part in transfer.run.parts() {
+        let Some((root, run)) = self.http.end(now, effect, done == Done::Failed) else { return };
+        if let Some(replica) = self.replicas.get_mut(&root) {
+            for part in run.parts() {
                 replica.release(part, Asker::Http(effect));
             }
         }

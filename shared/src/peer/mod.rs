@@ -39,6 +39,7 @@ mod meeting;
 mod provider;
 mod rendezvous;
 mod supernode;
+mod transfers;
 
 use core::time::Duration;
 use std::{
@@ -151,7 +152,7 @@ pub struct Peer {
     queue: BTreeSet<((u8, u64), FetchId)>,
     /// Links that may have room for requests.
     ready: Vec<LinkId>,
-    http: http::Http,
+    http: transfers::Http,
     http_due: bool,
     serving: LiteMap<EffectId, provider::Serving>,
     /// What neighbours were not told yet.
@@ -195,7 +196,7 @@ impl Peer {
             fetches: LiteMap::new(),
             queue: BTreeSet::new(),
             ready: Vec::new(),
-            http: http::Http::default(),
+            http: transfers::Http::default(),
             http_due: false,
             serving: LiteMap::new(),
             news: LiteMap::new(),
