@@ -6,11 +6,11 @@
 //
 // Fetched again is what came to the tabs beyond one copy of the content each: what the line carried, by its own
 // counters, and what tabs received of each other, less the tab's own program. Of a life that was cut short it is what
-// the browser counted on its channels when it died, which the tab may not have heard of yet. A run proves something
-// only where each victim was killed between two files.
+// the browser counted on its channels then, which the tab may not have heard of yet. A run proves something only where
+// each victim was killed with much of the content still to come.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pictures, startBrowser } from '../rig/browser.mjs';
+import { pictures, startProfile } from '../rig/browser.mjs';
 import { status } from '../rig/network.mjs';
 import { argument, cell, conclude, pause, within } from './measure.mjs';
 import { startPlace } from './place.mjs';
@@ -20,8 +20,11 @@ const TABS = Number(argument('tabs', 10));
 const ROUNDS = Number(argument('rounds', 1));
 const LINE = { bitsPerSecond: Number(argument('mbit', 20)) * 1e6, firstByteDelayMs: Number(argument('delay', 80)) };
 const VICTIMS = Math.ceil(TABS * 0.3);
-/** How much of the second stage is there when a tab dies. */
+/** How much of the second stage a page has when it dies. */
 const DEATHS = [0.25, 0.5];
+/** With more than this there it is no death in mid-transfer. */
+const MID_TRANSFER_MAX = 0.9;
+const FLAGS = ['--disable-features=WebRtcHideLocalIpsWithMdns,PreloadTopChromeWebUI'];
 const ARRIVE_WITHIN_MS = 2_000;
 /** For tabs to link to each other before the long part of the visit. */
 const PAUSE_MS = 8_000;
@@ -29,20 +32,21 @@ const PATIENCE_MS = 180_000;
 const DARK_MS = 3_000;
 const AGAIN_MAX = 0.02;
 
-const visitUrl = (place) => `${place.url}/?pause=${PAUSE_MS}`;
+const visitUrl = (place) => `${place.url}/?tab&pause=${PAUSE_MS}`;
 
 async function visited(page) {
   await page.waitForFunction(() => window.visited, null, { timeout: PATIENCE_MS });
   return page.evaluate(() => window.visited);
 }
 
-/** Resolves with what the page has, once it has so much of its second stage. */
-async function midTransfer(page, share) {
-  const at = await page.waitForFunction((share) => {
+/** Resolves with what the page has, once it has so many bytes of its second stage; with null where it had them all at once. */
+async function midTransfer(page, bytes) {
+  const at = await page.waitForFunction((bytes) => {
     const now = window.progress;
-    return now?.stage === 2 && now.done >= now.of * share && now.done < now.of ? now : null;
-  }, share, { timeout: PATIENCE_MS, polling: 20 });
-  return at.jsonValue();
+    return now?.stage === 2 && now.bytes >= bytes ? now : null;
+  }, bytes, { timeout: PATIENCE_MS, polling: 20 });
+  const now = await at.jsonValue();
+  return now.done < now.of ? now : null;
 }
 
 async function die(context, page, death) {
@@ -75,52 +79,92 @@ function keepConnections() {
   };
 }
 
-/** In the page: the bytes that came on its channels. */
-async function receivedByChannels() {
-  const all = await Promise.all(window.connections.map(async (connection) => [...(await connection.getStats()).values()]));
-  return all.flat().filter(({ type }) => type === 'data-channel').reduce((sum, { bytesReceived }) => sum + bytesReceived, 0);
+/** In the page: counts what came on its channels until its worker stands still; tells how much it was at that moment. */
+async function countUntilStopped() {
+  let stoppedAt = Infinity;
+  new BroadcastChannel('death').onmessage = ({ data }) => { stoppedAt = data; };
+  // A browser answers with figures up to 50 ms old, and says how old they are.
+  const countOf = async (connection) => {
+    const all = [...(await connection.getStats()).values()].filter(({ type }) => type === 'data-channel');
+    return { at: all[0]?.timestamp ?? Infinity, bytes: all.reduce((sum, { bytesReceived }) => sum + bytesReceived, 0) };
+  };
+  const untilStopped = async (connection) => {
+    let [before, after] = [await countOf(connection), null];
+    while (after === null || after.at < stoppedAt) {
+      const next = await countOf(connection);
+      if (after !== null && next.at > after.at) before = after;
+      after = next;
+      await new Promise((done) => setTimeout(done, 5));
+    }
+    const share = (stoppedAt - before.at) / (after.at - before.at);
+    return before.bytes + (after.bytes - before.bytes) * (share > 0 && share < 1 ? share : 0);
+  };
+  window.counting = async () => {
+    const counts = await Promise.all(window.connections.map(untilStopped));
+    return counts.reduce((sum, bytes) => sum + bytes, 0);
+  };
+}
+
+/** In the worker: stands still, and says when. */
+function standStill() {
+  new BroadcastChannel('death').postMessage(performance.timeOrigin + performance.now());
+  Atomics.wait(new Int32Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer), 0, 0);
+}
+
+/**
+ * Stops the page's worker where it is, and tells what the browser had received on the page's channels by then. What a
+ * tab lost by its death is what it had received and not kept: a count while both go on would be of no moment.
+ */
+async function stopAndCount(page) {
+  await page.evaluate(countUntilStopped);
+  const count = page.evaluate(() => window.counting());
+  for (const worker of page.workers()) worker.evaluate(standStill).catch(() => {});
+  return within(PATIENCE_MS, 'the count', count);
 }
 
 /** Resolves when the long part of this page's visit has begun, or the page is over. */
 const longPart = (page) => midTransfer(page, 0).catch(() => undefined);
 
-async function tab(browser, place, number, isVictim, begun) {
+async function tab(profile, { page: first, address }, place, isVictim, begun, number, bytes) {
   await pause((number * ARRIVE_WITHIN_MS) / TABS);
-  const { context, page: first } = await browser.visitor({ serviceWorkers: 'block' });
   const [deaths, program] = [[], { bytes: 0 }];
   let page = first;
-  await context.addInitScript(keepConnections);
   countProgram(page, program);
   const work = (async () => {
-    await page.goto(visitUrl(place), { waitUntil: 'commit', timeout: PATIENCE_MS });
+    await page.goto(address(visitUrl(place)), { waitUntil: 'commit', timeout: PATIENCE_MS });
     longPart(page).then(begun);
     for (let death = 0; isVictim && death < DEATHS.length; death += 1) {
-      const life = await midTransfer(page, DEATHS[death]);
-      const [told, counted] = [(await status(page))?.bytes, await page.evaluate(receivedByChannels)];
-      deaths.push({ ...life, peers: Math.max(counted, told?.peers ?? 0) });
-      await die(context, page, death);
-      page = await context.newPage();
+      const life = await midTransfer(page, DEATHS[death] * bytes);
+      if (!life) break;
+      deaths.push({ ...life, peers: await stopAndCount(page) });
+      await die(profile.context, page, death);
+      page = await profile.context.newPage();
       countProgram(page, program);
-      await page.goto(visitUrl(place), { waitUntil: 'commit', timeout: PATIENCE_MS });
+      await page.goto(address(visitUrl(place)), { waitUntil: 'commit', timeout: PATIENCE_MS });
     }
     return visited(page);
   })();
   const result = await within(PATIENCE_MS, 'the page', work).catch((error) => ({ files: 0, wrong: [error.message.split('\n')[0]] }));
-  return { ...result, isVictim, deaths, program, context, page };
+  return { ...result, isVictim, deaths, program, page };
 }
 
-async function crowd(browser, small, kills) {
+async function crowd(small, kills) {
   const place = await startPlace(small, LINE);
+  // One browser, as if ten people sat at it: each comes by a name of its own, so has a process and a store of its own.
+  const profile = await startProfile({ flags: FLAGS, serviceWorkers: 'block' });
   let tabs = [];
   let dark = null;
   let over = false;
   try {
+    await profile.context.addInitScript(keepConnections);
+    const visitors = [];
+    for (let number = 0; number < TABS; number += 1) visitors.push(await profile.visitor());
     const begun = performance.now();
     const inLongPart = [];
-    const loads = Array.from({ length: TABS }, (_, number) => {
+    const loads = visitors.map((visitor, number) => {
       const isVictim = kills && number % 3 === 1 && number < 3 * VICTIMS;
       let load;
-      inLongPart.push(new Promise((begun) => { load = tab(browser, place, number, isVictim, begun); }));
+      inLongPart.push(new Promise((begun) => { load = tab(profile, visitor, place, isVictim, begun, number, small.secondBytes); }));
       return load;
     });
     const darkness = (async () => {
@@ -142,10 +186,10 @@ async function crowd(browser, small, kills) {
     await pause(1_000);
     for (const one of tabs) one.end = await status(one.page).catch(() => null);
     const { origin, edge } = place.shaper.counters;
-    return { kills, doneMs, dark, infrastructure: origin.down + edge.down, tabs: tabs.map(({ context, page, ...figures }) => figures) };
+    return { kills, doneMs, dark, infrastructure: origin.down + edge.down, tabs: tabs.map(({ page, ...figures }) => figures) };
   } finally {
     over = true;
-    for (const { context } of tabs) await context.close();
+    await profile.close();
     await place.close();
   }
 }
@@ -167,7 +211,7 @@ function judge(run, small) {
   const victims = run.tabs.filter(({ isVictim }) => isVictim);
   const deaths = victims.flatMap((victim) => victim.deaths);
   const inTransfer = run.dark !== null && run.dark.atMs < run.doneMs;
-  verdicts.push({ met: deaths.length === VICTIMS * DEATHS.length, says: `${deaths.length} of ${VICTIMS * DEATHS.length} deaths in mid-transfer, after ${deaths.map(({ done, of }) => `${done}/${of}`).join(', ')} files` });
+  verdicts.push({ met: deaths.length === VICTIMS * DEATHS.length && deaths.every(({ bytes }) => bytes < MID_TRANSFER_MAX * small.secondBytes), says: `${deaths.length} of ${VICTIMS * DEATHS.length} deaths in mid-transfer, with ${deaths.map(({ bytes }) => `${((bytes / small.secondBytes) * 100).toFixed(0)} %`).join(', ')}` });
   verdicts.push({ met: inTransfer, says: `the supernode was dark ${run.dark ? `from ${(run.dark.atMs / 1000).toFixed(1)} to ${(run.dark.endMs / 1000).toFixed(1)} s` : 'never'} of ${(run.doneMs / 1000).toFixed(1)} s` });
   verdicts.push({ met: whole(victims) === victims.length, says: `${whole(victims)} of ${victims.length} tabs that were killed twice are whole in the end` });
   verdicts.push({ met: fromPeers > 0, says: `${(fromPeers / 1e6).toFixed(1)} MB came from tab to tab` });
@@ -175,21 +219,19 @@ function judge(run, small) {
   return verdicts;
 }
 
-const small = smallSite({ more: true });
-const browser = await startBrowser({ flags: ['--disable-features=WebRtcHideLocalIpsWithMdns'] });
+const small = smallSite({ whole: true });
 const [verdicts, runs] = [[], []];
 try {
   console.log(`${TABS} tabs, ${VICTIMS} of them killed ${DEATHS.length} times, ${(small.bytes / 1e6).toFixed(1)} MB each, ${LINE.bitsPerSecond / 1e6} Mbit/s, ${LINE.firstByteDelayMs} ms`);
   console.log(`${''.padEnd(10)}${cell('whole', 8)}${cell('done', 9)}${cell('again', 9)}${cell('wasted', 9)}${cell('peers', 10)}${cell('program', 10)}${cell('infra', 8)}`);
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const kills of [false, true]) {
-      const run = await crowd(browser, small, kills);
+      const run = await crowd(small, kills);
       verdicts.push(...judge(run, small));
       runs.push(run);
     }
   }
 } finally {
-  await browser.close();
   small.close();
 }
 mkdirSync(pictures, { recursive: true });

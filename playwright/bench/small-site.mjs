@@ -1,4 +1,5 @@
-// A site of a few megabytes, for benches that load it many times: pictures in the page, files in two stages.
+// A site of a few megabytes, for benches that load it many times, or the demonstration's whole content: pictures in the
+// page, files in two stages.
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -12,16 +13,14 @@ const SECOND = [
   '/earth/day.jpg', '/earth/topology.png', '/engine/sql-wasm-browser.wasm', '/photographs/still-2.jpg',
   '/photographs/grid-5.jpg', '/photographs/trail.jpg', '/fonts/fraunces-latin.woff2', '/flags/kz.svg', '/flags/sa.svg',
 ];
-const MORE = [
-  '/photographs/desk.jpg', '/photographs/slope.jpg', '/photographs/telephone.jpg', '/photographs/still-3.jpg',
-  '/photographs/still-4.jpg', '/earth/water.png', '/earth/blue-marble.jpg', '/fonts/inter-latin-ext.woff2',
-];
-
-/** Writes the site into a directory of its own, with `more` in its second stage; says what it consists of. */
-export function smallSite({ more = false } = {}) {
-  const second = more ? [...SECOND, ...MORE] : SECOND;
+/** Writes the site into a directory of its own, with all the rest in its second stage where it is `whole`; says what it consists of. */
+export function smallSite({ whole = false } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'small-site-'));
   const { assets } = JSON.parse(readFileSync(join(site, 'assets.json')));
+  const isRest = ({ path }) => ![...IN_PAGE, ...FIRST, '/index.html'].includes(path) && !path.startsWith('/download/');
+  // What is large first: it is under way while the small ones come.
+  const rest = assets.filter(isRest).sort((one, other) => other.bytes - one.bytes).map(({ path }) => path);
+  const second = whole ? rest : SECOND;
   const known = (path) => assets.find((asset) => asset.path === path) ?? (() => { throw new Error(`the site has no ${path}`); })();
   for (const path of [...IN_PAGE, ...FIRST, ...second]) {
     mkdirSync(join(directory, dirname(path)), { recursive: true });

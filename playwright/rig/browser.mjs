@@ -31,6 +31,7 @@ export async function startProfile({ flags = [], ...options } = {}) {
   const context = await chromium.launchPersistentContext(directory, { executablePath: chromiumPath(), args: [...FLAGS, ...flags], ...options });
   let visitors = 0;
   return {
+    context,
     async visitor() {
       visitors += 1;
       const name = `visitor-${visitors}.localhost`;

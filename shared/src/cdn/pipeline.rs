@@ -11,6 +11,8 @@ use crate::base::{BlobRoot, Instant, RequestId};
 
 /// Before anything was measured: four groups, which one round trip of any path carries.
 const FIRST_WINDOW_BYTES: u64 = 64 * 1024;
+/// For all links together before they brought much: a few first windows.
+const SHARED_WINDOW_BYTES_MIN: u64 = 256 * 1024;
 /// Added to every round trip: a browser's worker hears of what came only between two of its tasks. Without it a near
 /// and fast link has idle moments.
 const HEARING_MICROS: f64 = 10_000.0;
@@ -72,15 +74,30 @@ impl Pipeline {
 
     /// How many bytes should be under way.
     pub fn window_bytes(&self, max: u64) -> u64 {
-        let Some(rtt) = self.rtt_micros else { return FIRST_WINDOW_BYTES.min(max) };
-        let product = 2.0 * self.bytes_per_second * (rtt + HEARING_MICROS) / 1e6;
+        self.window_at(self.bytes_per_second).clamp(FIRST_WINDOW_BYTES.min(max), max)
+    }
+
+    /// How many bytes should be under way on this link, where `others` are on others and all together bring
+    /// `all_bytes_per_second`. What each brought when it had the receiver to itself adds up to more than a receiver takes
+    /// in, and the rest would stand in its queue. What all bring is measured over longer than one link's rate, so it has
+    /// twice the room to grow.
+    pub fn window_beside(&self, max: u64, others: u64, all_bytes_per_second: f64) -> u64 {
+        let shared =
+            (2 * self.window_at(all_bytes_per_second)).max(SHARED_WINDOW_BYTES_MIN).saturating_sub(others);
+        self.window_bytes(max).min(shared.max(FIRST_WINDOW_BYTES))
+    }
+
+    /// Twice what a path of this round trip holds at such a rate.
+    fn window_at(&self, bytes_per_second: f64) -> u64 {
+        let Some(rtt) = self.rtt_micros else { return 0 };
+        let product = 2.0 * bytes_per_second * (rtt + HEARING_MICROS) / 1e6;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "clamped on the next line"
+            reason = "saturates, and is clamped"
         )]
         let window = product as u64;
-        window.clamp(FIRST_WINDOW_BYTES.min(max), max)
+        window
     }
 
     /// How long what is under way will take, as far as is known.
@@ -234,6 +251,25 @@ mod tests {
             assert!(window >= product, "{rate} B/s, {rtt} µs: {window}");
             assert!(window <= 4 * product + FIRST_WINDOW_BYTES, "{rate} B/s, {rtt} µs: {window}");
         }
+    }
+
+    #[test]
+    fn links_that_were_fast_alone_share_what_their_receiver_takes_in() {
+        const MAX: u64 = 2 * 1024 * 1024;
+        let mut pipeline = Pipeline::default();
+        for request in 0..100 {
+            let at = |micros: u64| Instant::from_micros(request * 10_000 + micros);
+            let part = Part::Groups { first: 0, count: 8 };
+            let asked = pipeline.ask(at(0), BlobRoot([0; 32]), part, 131_072);
+            (0..8).for_each(|_| pipeline.piece(at(5_000), asked, 16_384));
+        }
+        let alone = pipeline.window_bytes(MAX);
+        assert!(alone > 700_000, "{alone}");
+        assert_eq!(pipeline.window_beside(MAX, 0, 1e9), alone);
+        // Seven others have filled what ten megabytes a second want: a first window is left.
+        assert_eq!(pipeline.window_beside(MAX, 7 * 64 * 1024, 8e6), FIRST_WINDOW_BYTES);
+        let room = pipeline.window_beside(MAX, 100_000, 8e6);
+        assert!((300_000..500_000).contains(&room), "{room}");
     }
 
     #[test]

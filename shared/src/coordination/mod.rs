@@ -5,6 +5,7 @@
 mod advert;
 mod rate;
 mod registry;
+mod repetition;
 
 pub use advert::{
     Advert, AdvertError, MAX_ADVERT_BYTES, MAX_ADVERT_LIFETIME_SECONDS, MAX_ADVERT_SKEW_SECONDS, ServiceName,
@@ -12,3 +13,4 @@ pub use advert::{
 };
 pub use rate::{Rate, RateBySource};
 pub use registry::{AdvertRefusal, AdvertRegistry, AdvertVerdict, RegistryLimits};
+pub use repetition::{QUIET, REPEATED_MAX, Repetition, SPREAD};

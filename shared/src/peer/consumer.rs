@@ -204,26 +204,38 @@ impl Peer {
             return;
         }
         let is_tab = self.config.role == super::Role::Tab;
-        let max = self.config.limits.pipeline_bytes_max;
         let Some(link) = self.links.get(&id) else { return };
         if !is_askable(link, now) {
             return;
         }
         // Refilling by quarters keeps requests long enough to be worth a frame.
-        if link.pipeline.in_flight_bytes() > link.pipeline.window_bytes(max) * 3 / 4 {
+        if link.pipeline.in_flight_bytes() > self.window_of(link) * 3 / 4 {
             return;
         }
         if is_tab && link.is_supernode() {
             return self.fill_supernode(now, id);
         }
-        while let Some((root, part)) = self.choose_for(now, id, max) {
+        while let Some((root, part)) = self.choose_for(now, id) {
             self.ask_link(now, id, root, part);
         }
     }
 
-    fn choose_for(&mut self, now: Instant, id: LinkId, max: u64) -> Option<(BlobRoot, Part)> {
+    /// How many bytes should be under way on a link, beside what is under way on the others.
+    pub(super) fn window_of(&self, link: &Link) -> u64 {
+        let max = self.config.limits.pipeline_bytes_max;
+        let all_bytes_per_second = self.swarm_pace.bytes_per_second();
+        if link.is_supernode() || all_bytes_per_second == 0.0 {
+            return link.pipeline.window_bytes(max);
+        }
+        let tabs = self.links.values().filter(|link| link.is_tab());
+        let all: u64 = tabs.map(|link| link.pipeline.in_flight_bytes()).sum();
+        let others = all.saturating_sub(link.pipeline.in_flight_bytes());
+        link.pipeline.window_beside(max, others, all_bytes_per_second)
+    }
+
+    fn choose_for(&mut self, now: Instant, id: LinkId) -> Option<(BlobRoot, Part)> {
         let link = self.links.get(&id)?;
-        let count = room(link, max);
+        let count = room(link, self.window_of(link));
         if count == 0 || self.budget.download_bytes < u64::from(count) * GROUP_BYTES {
             return None;
         }
@@ -530,9 +542,9 @@ pub(super) fn is_askable(link: &Link, now: Instant) -> bool {
     link.hello.is_some() && !link.choked_by_remote && link.retry_at <= now
 }
 
-/// How many groups the link's window has room for, in one request.
-pub(super) fn room(link: &Link, window_max: u64) -> u32 {
-    let room = link.pipeline.window_bytes(window_max).saturating_sub(link.pipeline.in_flight_bytes());
+/// How many groups a window has room for, in one request.
+pub(super) fn room(link: &Link, window_bytes: u64) -> u32 {
+    let room = window_bytes.saturating_sub(link.pipeline.in_flight_bytes());
     u32::try_from(room / GROUP_BYTES).unwrap_or(RUN_GROUPS).min(RUN_GROUPS)
 }
 

@@ -39,7 +39,7 @@ impl Peer {
 
     fn choose_for_supernode(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, Part, Why)> {
         let link = self.links.get(&id)?;
-        let count = consumer::room(link, self.config.limits.pipeline_bytes_max);
+        let count = consumer::room(link, self.window_of(link));
         if count == 0 {
             return None;
         }

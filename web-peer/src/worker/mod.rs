@@ -44,9 +44,10 @@ use swarm::{Swarm, find_supernode};
 /// Without a disk: what a visitor will not miss.
 const MEMORY_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// What came is on the disk within this, or a tab that dies fetches it again. Much that comes fast is written at once
-/// all the same.
-const KEPT_WITHIN: Duration = Duration::from_millis(50);
+/// What came is on the disk within this, or a tab that dies fetches it again.
+const KEPT_WITHIN: Duration = Duration::from_millis(20);
+/// Or, where the disk is slow, within so many times what writing took last: most of a worker's time is for other things.
+const KEPT_WITHIN_WRITES: u32 = 10;
 
 /// All that the worker's tasks share. One thread; no borrow is held across an await.
 struct Tab {
@@ -61,6 +62,8 @@ struct Tab {
     /// Pieces taken into the store since the start.
     taken: Cell<u64>,
     /// Whether the journal is about to be written.
+    /// From when on what comes is written at once, and whether a timer runs until then.
+    keep_at: Cell<web_time::Instant>,
     kept_soon: Cell<bool>,
     /// Tasks that wait for something of a blob to change.
     waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
@@ -170,6 +173,7 @@ impl Tab {
             swarm,
             status: RefCell::new(Status { leader, peer_id, ..Status::default() }),
             taken: Cell::new(0),
+            keep_at: Cell::new(web_time::Instant::now()),
             kept_soon: Cell::new(false),
             waiting: RefCell::default(),
         }
@@ -202,22 +206,29 @@ impl Tab {
         }
     }
 
-    /// Writes the journal.
+    /// Writes what came.
     fn keep(&self) {
+        let begun = web_time::Instant::now();
         let flushed = self.blobs.borrow_mut().flush();
         if let Err(error) = flushed {
             self.handle_disk_error(&error);
         }
+        let took = begun.elapsed() * KEPT_WITHIN_WRITES;
+        self.keep_at.set(web_time::Instant::now() + took.max(KEPT_WITHIN));
     }
 
-    /// Writes the journal [`KEPT_WITHIN`] from now, with whatever comes until then.
+    /// Writes what came, now or as soon as it may.
     fn keep_soon(self: &Rc<Self>) {
+        let wait = self.keep_at.get().saturating_duration_since(web_time::Instant::now());
+        if wait.is_zero() {
+            return self.keep();
+        }
         if self.kept_soon.replace(true) {
             return;
         }
         let tab = self.clone();
         wasm_bindgen_futures::spawn_local(async move {
-            Delay::new(KEPT_WITHIN).await;
+            Delay::new(wait).await;
             tab.kept_soon.set(false);
             tab.keep();
         });

@@ -26,6 +26,7 @@ use web_sys::{MessageEvent, MessagePort};
 
 use super::Tab;
 use super::config::whole;
+use crate::store::SLOT_BYTES;
 
 /// 256 KiB: larger chunks gain little, and this much is copied between contexts at a time.
 const CHUNK_GROUPS: u32 = 16;
@@ -214,7 +215,8 @@ impl Tab {
     fn chunk(&self, root: BlobRoot, shape: BlobShape, range: Range<u64>) -> Option<Vec<u8>> {
         let groups = shape.groups_touched(&range);
         let mut blobs = self.blobs.borrow_mut();
-        let mut chunk = Vec::new();
+        let bytes = range.end.saturating_sub(range.start).min(u64::from(CHUNK_GROUPS) * SLOT_BYTES as u64);
+        let mut chunk = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
         for group in groups.take(CHUNK_GROUPS as usize) {
             if !blobs.has_group(root, group) {
                 break;
