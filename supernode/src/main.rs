@@ -11,6 +11,7 @@ mod key;
 mod on_chain;
 mod payout;
 mod publish;
+mod revocations;
 mod script_tag;
 mod stake;
 mod storage_command;

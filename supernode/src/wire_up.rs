@@ -21,7 +21,7 @@ use shared::{cdn::bulk::PROTOCOL, storage::messages};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{about::About, config::Config, ipfs, strangers};
+use crate::{about::About, config::Config, ipfs, revocations, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
@@ -118,6 +118,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         Some(_) | None => None,
     };
     let s3 = storage.as_ref().map(Storage::url);
+    let spreading = match (&network, &config.storage) {
+        (Some(network), Some(config)) if !config.issuers.is_empty() => {
+            let started =
+                revocations::spread(network, data_dir.path(), &config.issuers, shutdown.clone()).await?;
+            Some(started)
+        }
+        _ => None,
+    };
     let ipfs = match ipfs_config {
         Some(config) => {
             let started = ipfs::join(config, data_dir.path(), &key, network.as_ref(), exchange, &shutdown);
@@ -148,6 +156,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     served.await.context("the edge ended in a panic")?;
     for part in storing.running {
         part.await.context("storage over strangers ended in a panic")?;
+    }
+    if let Some(spreading) = spreading {
+        spreading.await.context("telling revocations ended in a panic")?;
     }
     if let Some(stored) = stored {
         stored.await.context("storage ended in a panic")?;

@@ -21,7 +21,7 @@ use shared::{
 };
 
 pub use keys::{ACCESS_KEY_PREFIX, AccessKeys, SESSION_TOKEN_MAX};
-pub use revoked::Revoked;
+pub use revoked::{Revoked, name as revocation_name};
 pub use token::{TOKEN_TEXT_MAX, Token};
 
 /// A grant with a dozen narrowings; what is longer is not read.

@@ -24,6 +24,7 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod revoking;
 mod s3;
 mod strangers;
 mod tls;

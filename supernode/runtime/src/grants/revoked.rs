@@ -2,8 +2,8 @@
 //! and it counts from the next request on.
 
 use std::{
-    collections::BTreeSet,
-    ffi::OsString,
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use prost::Message as _;
 use shared::{
     base::UnixSeconds,
-    identity::{PublicKey, Revocations},
+    identity::{PublicKey, Revocation, Revocations},
     wire::economy::SignedRevocation,
 };
 
@@ -37,7 +37,8 @@ pub struct Revoked {
 struct Known {
     /// When the directory was changed last, as far as it was read.
     changed: Option<SystemTime>,
-    files: BTreeSet<OsString>,
+    /// What was read, and until when it counts, where it is a revocation.
+    files: BTreeMap<OsString, Option<UnixSeconds>>,
     revocations: Revocations,
 }
 
@@ -62,12 +63,32 @@ impl Revoked {
         if !known.revocations.handle(now, signed)? {
             return Ok(false);
         }
-        let bytes = signed.encode_to_vec();
-        let name = format!("{}.rev", blake3::hash(&bytes).to_hex());
-        crate::write_whole(&self.directory.join(&name), &bytes, false)
+        let name = name(signed);
+        crate::write_whole(&self.directory.join(&name), &signed.encode_to_vec(), false)
             .with_context(|| format!("cannot write into {}", self.directory.display()))?;
-        known.files.insert(name.into());
+        known.files.insert(name, Some(Revocation::open(signed)?.expires));
         Ok(true)
+    }
+
+    /// The names of all statements that count at `now`. Those whose time is over are removed.
+    pub fn statements(&self, now: UnixSeconds) -> Vec<OsString> {
+        let mut known = self.known(now);
+        for (name, expires) in &mut known.files {
+            if expires.take_if(|expires| *expires <= now).is_some()
+                && let Err(error) = fs::remove_file(self.directory.join(name))
+            {
+                tracing::debug!(?name, %error, "a revocation whose time is over stays where it is");
+            }
+        }
+        known.files.iter().filter(|(_, expires)| expires.is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A statement by its name, as others are told it.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn statement(&self, name: &OsStr) -> std::io::Result<Vec<u8>> {
+        fs::read(self.directory.join(name))
     }
 
     /// Whether a grant of `issuer` permits `wish` at `now`.
@@ -102,22 +123,30 @@ impl Known {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            if self.files.contains(&name) || Path::new(&name).extension().is_none_or(|kind| kind != "rev") {
+            if self.files.contains_key(&name) || Path::new(&name).extension().is_none_or(|kind| kind != "rev")
+            {
                 continue;
             }
+            let mut expires = None;
             if entry.metadata()?.len() <= MAX_FILE_BYTES {
-                let signed = SignedRevocation::decode(&*fs::read(entry.path())?);
-                let heard = signed.map(|signed| self.revocations.handle(now, &signed));
-                if !matches!(heard, Ok(Ok(_))) {
-                    tracing::debug!(?name, "a file among the revocations is none, or one whose time is over");
-                }
+                let signed = SignedRevocation::decode(&*fs::read(entry.path())?).ok();
+                let heard = signed.filter(|signed| self.revocations.handle(now, signed).is_ok());
+                expires = heard.and_then(|signed| Some(Revocation::open(&signed).ok()?.expires));
             }
-            self.files.insert(name);
+            if expires.is_none() {
+                tracing::debug!(?name, "a file among the revocations is none, or one whose time is over");
+            }
+            self.files.insert(name, expires);
         }
         let settled = changed.elapsed().is_ok_and(|since| since > SETTLES);
         self.changed = settled.then_some(changed);
         Ok(())
     }
+}
+
+/// What a statement is called in the directory, and where it is passed on.
+pub fn name(signed: &SignedRevocation) -> OsString {
+    format!("{}.rev", blake3::hash(&signed.encode_to_vec()).to_hex()).into()
 }
 
 #[cfg(test)]
@@ -147,9 +176,13 @@ mod tests {
         assert!(good(&node, &grant) && !good(&node, &narrowed));
         let started = Revoked::open(directory.path()).unwrap();
         assert!(good(&started, &grant) && !good(&started, &narrowed));
+        assert_eq!(started.statements(now), [name(&signed)]);
+        assert_eq!(started.statement(&name(&signed)).unwrap(), signed.encode_to_vec());
         // Somebody else's word is no revocation of this issuer's.
         let stranger = grants::revocation(&grant, &issuer.public(), scope.expires).unwrap();
         started.add(&stranger.sign(&Keypair::from_secret([2; 32])), now).unwrap();
         assert!(good(&started, &grant));
+        assert_eq!(started.statements(scope.expires), [] as [OsString; 0]);
+        assert_eq!(fs::read_dir(directory.path().join(DIRECTORY)).unwrap().count(), 0, "their time is over");
     }
 }
