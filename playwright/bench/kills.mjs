@@ -97,7 +97,7 @@ async function countUntilStopped() {
       await new Promise((done) => setTimeout(done, 5));
     }
     const share = (stoppedAt - before.at) / (after.at - before.at);
-    return before.bytes + (after.bytes - before.bytes) * (share > 0 && share < 1 ? share : 0);
+    return before.bytes + (after.bytes - before.bytes) * (share > 0 && share <= 1 ? share : 0);
   };
   window.counting = async () => {
     const counts = await Promise.all(window.connections.map(untilStopped));

@@ -13,7 +13,11 @@ const SECOND = [
   '/earth/day.jpg', '/earth/topology.png', '/engine/sql-wasm-browser.wasm', '/photographs/still-2.jpg',
   '/photographs/grid-5.jpg', '/photographs/trail.jpg', '/fonts/fraunces-latin.woff2', '/flags/kz.svg', '/flags/sa.svg',
 ];
-/** Writes the site into a directory of its own, with all the rest in its second stage where it is `whole`; says what it consists of. */
+
+/**
+ * Writes the site into a directory of its own, with all the rest in its second stage where it is `whole`; says what it
+ * consists of.
+ */
 export function smallSite({ whole = false } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'small-site-'));
   const { assets } = JSON.parse(readFileSync(join(site, 'assets.json')));

@@ -83,11 +83,12 @@ impl Spread {
 
     async fn hear(&mut self, bytes: &[u8]) {
         let Ok(signed) = SignedRevocation::decode(bytes) else { return };
-        if !Revocation::open(&signed).is_ok_and(|revocation| self.issuers.contains(&revocation.issuer)) {
-            return;
-        }
         let name = revocation_name(&signed);
+        // What is known by its hash was verified when it came first.
         if !self.repetition.contains(&name) {
+            if !Revocation::open(&signed).is_ok_and(|revocation| self.issuers.contains(&revocation.issuer)) {
+                return;
+            }
             let added = self.blocking(move |revoked| revoked.add(&signed, runtime::unix_now())).await;
             match added {
                 Some(Ok(new)) => tracing::debug!(?name, new, "heard a revocation"),
@@ -142,6 +143,6 @@ impl Spread {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Instant::default() + self.started.elapsed()
     }
 }

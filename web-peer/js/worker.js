@@ -4,7 +4,7 @@
  * The dedicated worker: starts the peer's wasm and lends it what only a browser has, HTTP and the disk.
  */
 
-/** How often the page hears how things stand, and the journal is written; a page whose process dies loses what came since. */
+/** How often the page hears how things stand. */
 const STATUS_MILLIS = 250;
 /** How often a newer manifest is asked for. */
 const REFRESH_MILLIS = 60_000;

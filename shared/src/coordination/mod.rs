@@ -13,4 +13,4 @@ pub use advert::{
 };
 pub use rate::{Rate, RateBySource};
 pub use registry::{AdvertRefusal, AdvertRegistry, AdvertVerdict, RegistryLimits};
-pub use repetition::{QUIET, REPEATED_MAX, Repetition, SPREAD};
+pub use repetition::Repetition;

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use crate::base::{Instant, SeededRng};
 
 /// Quiet for so long after a thing was said: who comes late waits for it this long at least.
-pub const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(15);
 /// And up to so much longer: of many who know it, one is first.
-pub const SPREAD: Duration = Duration::from_secs(15);
+const SPREAD: Duration = Duration::from_secs(15);
 /// What could not be said is tried again after this.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Things kept: what is said of them all in an interval stays below what gossip carries in passing.
-pub const REPEATED_MAX: usize = 1024;
+const REPEATED_MAX: usize = 1024;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -38,8 +38,7 @@ impl<K: Ord + Clone> Repetition<K> {
 
     /// Somebody said it, we included.
     pub fn handle_said(&mut self, now: Instant, thing: K) {
-        let spread = u64::try_from(SPREAD.as_micros()).unwrap_or(u64::MAX);
-        let due = now + QUIET + Duration::from_micros(self.rng.below(spread));
+        let due = now + QUIET + SPREAD.mul_f64(self.rng.unit());
         self.insert(thing, due);
     }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Peer, consumer::holding};
+use super::{Peer, asking::holding};
 use crate::{
     base::{BlobRoot, Instant, LinkId},
     cdn::{part::Piece, replica::Asker},

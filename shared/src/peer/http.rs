@@ -12,7 +12,7 @@
 use core::time::Duration;
 use std::ops::Range;
 
-use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, Priority, consumer};
+use super::{Done, Effect, Event, FallBack, FetchId, HttpSource, Peer, Priority, asking, consumer};
 use crate::{
     base::{BlobRoot, EffectId, Instant, LinkId},
     cdn::{
@@ -287,7 +287,7 @@ impl Peer {
             let here = hello.sites.iter().any(|state| {
                 !state.complete && self.sites.get(&state.site).is_some_and(|ours| ours.roots.contains(root))
             });
-            here && link.claims.is_heeded() && consumer::is_present(link, now)
+            here && link.claims.is_heeded() && asking::is_present(link, now)
         };
         let sharers = self.links.iter().filter(|(_, link)| !link.is_supernode() && shares(link));
         sharers.map(|(id, link)| (*id, spread::draw(&link.peer))).collect()
@@ -312,8 +312,8 @@ impl Peer {
         self.consent.fetch
             && self.links.values().any(|link| {
                 !link.is_supernode()
-                    && consumer::is_present(link, now)
-                    && consumer::holding(link, &self.sites, &root).is_some_and(|has| has.group(group))
+                    && asking::is_present(link, now)
+                    && asking::holding(link, &self.sites, &root).is_some_and(|has| has.group(group))
             })
     }
 

@@ -27,6 +27,7 @@
 //! HTTP by more than the hedge; what is idle leaves infrastructure about once for a whole neighbourhood. Each
 //! queue and map has a bound with a name.
 
+mod asking;
 mod config;
 mod consumer;
 mod control;

@@ -3,7 +3,7 @@
 //!
 //! What is asked for follows the rules of plain HTTP ([`super::http`]): it is infrastructure all the same.
 
-use super::{LinkId, Peer, Role, consumer, http::Why};
+use super::{LinkId, Peer, Role, asking, http::Why};
 use crate::{
     base::{BlobRoot, Instant},
     cdn::part::Part,
@@ -17,8 +17,8 @@ impl Peer {
             && self.links.values().any(|link| {
                 link.is_supernode()
                     && !link.choked_by_remote
-                    && consumer::is_present(link, now)
-                    && consumer::holding(link, &self.sites, root).is_some()
+                    && asking::is_present(link, now)
+                    && asking::holding(link, &self.sites, root).is_some()
             })
     }
 
@@ -39,7 +39,7 @@ impl Peer {
 
     fn choose_for_supernode(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, Part, Why)> {
         let link = self.links.get(&id)?;
-        let count = consumer::room(link, self.window_of(link));
+        let count = asking::room(link, self.window_of(link));
         if count == 0 {
             return None;
         }
@@ -48,7 +48,7 @@ impl Peer {
                 let Some(fetch) = self.fetches.get(fetch) else { continue };
                 let Some(replica) = self.replicas.get(&fetch.root) else { continue };
                 let range = fetch.turn(now, later);
-                if consumer::holding(link, &self.sites, &fetch.root).is_none() {
+                if asking::holding(link, &self.sites, &fetch.root).is_none() {
                     continue;
                 }
                 let behind = self.is_swarm_behind(now, fetch);
@@ -56,7 +56,7 @@ impl Peer {
                     continue;
                 };
                 let run = run.start..run.end.min(run.start + count);
-                if let Some(part) = consumer::ready_part(now, replica, run, id) {
+                if let Some(part) = asking::ready_part(now, replica, run, id) {
                     return Some((fetch.root, part, why));
                 }
             }

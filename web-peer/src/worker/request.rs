@@ -18,7 +18,7 @@ use futures::future::{Either, select};
 use futures_timer::Delay;
 use js_sys::{Object, Reflect, Uint8Array};
 use shared::base::BlobRoot;
-use shared::cdn::blob::BlobShape;
+use shared::cdn::blob::{BlobShape, GROUP_BYTES};
 use shared::cdn::manifest::Asset;
 use shared::cdn::part::Piece;
 use wasm_bindgen::prelude::*;
@@ -26,7 +26,6 @@ use web_sys::{MessageEvent, MessagePort};
 
 use super::Tab;
 use super::config::whole;
-use crate::store::SLOT_BYTES;
 
 /// 256 KiB: larger chunks gain little, and this much is copied between contexts at a time.
 const CHUNK_GROUPS: u32 = 16;
@@ -215,8 +214,8 @@ impl Tab {
     fn chunk(&self, root: BlobRoot, shape: BlobShape, range: Range<u64>) -> Option<Vec<u8>> {
         let groups = shape.groups_touched(&range);
         let mut blobs = self.blobs.borrow_mut();
-        let bytes = range.end.saturating_sub(range.start).min(u64::from(CHUNK_GROUPS) * SLOT_BYTES as u64);
-        let mut chunk = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        let room = range.end.saturating_sub(range.start).min(u64::from(CHUNK_GROUPS) * GROUP_BYTES);
+        let mut chunk = Vec::new();
         for group in groups.take(CHUNK_GROUPS as usize) {
             if !blobs.has_group(root, group) {
                 break;
@@ -225,6 +224,8 @@ impl Tab {
             let at = shape.group_bytes(group).map_or(0, |bytes| bytes.start);
             let from = usize::try_from(range.start.saturating_sub(at)).unwrap_or(usize::MAX);
             let to = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(bytes.len());
+            // At once, and only where there is something to put in.
+            chunk.reserve_exact(usize::try_from(room).unwrap_or(0).saturating_sub(chunk.len()));
             chunk.extend_from_slice(bytes.get(from..to).unwrap_or_default());
         }
         (!chunk.is_empty()).then_some(chunk)

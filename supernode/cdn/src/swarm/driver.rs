@@ -100,8 +100,7 @@ impl Driver {
     }
 
     fn now(&self) -> Instant {
-        let micros = self.started.elapsed().as_micros();
-        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        Instant::default() + self.started.elapsed()
     }
 
     fn on_link_event(&mut self, event: links::Event) {

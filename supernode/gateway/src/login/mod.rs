@@ -233,7 +233,7 @@ impl Login {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.inner.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Instant::default() + self.inner.started.elapsed()
     }
 
     /// Whether a client may try once more.

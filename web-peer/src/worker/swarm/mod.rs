@@ -95,7 +95,7 @@ impl Swarm {
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Instant::default() + self.started.elapsed()
     }
 
     pub(super) fn meters(&self) -> shared::peer::Meters {

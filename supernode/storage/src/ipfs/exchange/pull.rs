@@ -94,7 +94,7 @@ impl Ipfs {
         let peering = self.peering.as_ref().context("no network")?;
         let links = peering.links();
         let (mut fetch, begun, mut bytes) = (Fetch::new(root), Clock::now(), 0_u64);
-        let now = || Instant::from_micros(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let now = || Instant::default() + begun.elapsed();
         let mut speakers = BTreeMap::new();
         for (number, peer) in (0..).zip(peers) {
             if fetch.handle_peer(number) {

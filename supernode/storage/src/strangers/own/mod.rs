@@ -204,8 +204,7 @@ impl Own {
     }
 
     fn now(&self) -> Instant {
-        let micros = self.started.elapsed().as_micros();
-        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        Instant::default() + self.started.elapsed()
     }
 
     /// The key of the owner's names, from its node key: who has that has all.
