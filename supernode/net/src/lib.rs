@@ -27,6 +27,7 @@ mod multiplex;
 mod network;
 mod relay;
 mod security;
+mod sockets;
 mod source_limit;
 mod transport;
 pub mod webrtc_direct;

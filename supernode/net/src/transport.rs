@@ -21,12 +21,12 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    quic, relay, tcp, websocket,
+    quic, relay, websocket,
 };
 
 use crate::{
-    Config, ListenKind, SecureWebSocket, multiplex::Multiplex, security::Security, webrtc_direct,
-    websocket::Listener,
+    Config, ListenKind, SecureWebSocket, multiplex::Multiplex, security::Security, sockets::Sockets,
+    webrtc_direct, websocket::Listener,
 };
 
 /// A whole handshake: three round trips at the worst distance, with room for a busy machine.
@@ -96,8 +96,8 @@ fn either(first: Boxed<Output>, second: Boxed<Output>) -> Boxed<Output> {
     first.or_transport(second).map(|output, _| output.into_inner()).boxed()
 }
 
-fn tcp(config: &Config) -> Either<tcp::tokio::Transport, global_only::Transport<tcp::tokio::Transport>> {
-    public_only(tcp::tokio::Transport::new(tcp::Config::default()), config)
+fn tcp(config: &Config) -> Either<Sockets, global_only::Transport<Sockets>> {
+    public_only(Sockets::default(), config)
 }
 
 /// A transport that understands names.
