@@ -225,7 +225,25 @@ impl Replica {
             }
         }
         let (rarity, group) = best?;
-        Some(self.run(has, group, range.end, count_max, rarity))
+        let first = self.aligned(has, group, range.start, count_max, rarity);
+        Some(self.run(has, first, range.end, count_max, rarity))
+    }
+
+    /// Where a run over this group begins, so that runs lie side by side: begun anywhere, they leave gaps of a group or
+    /// two between them, and each of those takes a request of its own.
+    fn aligned(&self, has: &Has, group: u32, start: u32, count: u32, rarity_max: u16) -> u32 {
+        let block = 1 << count.max(1).ilog2();
+        let start = start.max(group / block * block);
+        let mut first = group;
+        while first > start && self.fits(has, first - 1, rarity_max) {
+            first -= 1;
+        }
+        first
+    }
+
+    /// Whether a group may be in a run of this rarity.
+    fn fits(&self, has: &Has, group: u32, rarity_max: u16) -> bool {
+        self.open.get(group) && has.group(group) && self.holders(group) <= rarity_max
     }
 
     fn run(&self, has: &Has, first: u32, end: u32, count_max: u32, rarity_max: u16) -> Range<u32> {
@@ -233,7 +251,7 @@ impl Replica {
         let page_end = (first / PAGE_GROUPS + 1).saturating_mul(PAGE_GROUPS);
         let limit = end.min(page_end).min(first.saturating_add(count_max.max(1)));
         let mut last = first + 1;
-        while last < limit && self.open.get(last) && has.group(last) && self.holders(last) <= rarity_max {
+        while last < limit && self.fits(has, last, rarity_max) {
             last += 1;
         }
         first..last
@@ -258,6 +276,33 @@ mod tests {
         let mut replica = Replica::new(BlobShape::new(u64::from(groups) * 16_384).unwrap());
         replica.want(0..groups);
         replica
+    }
+
+    #[test]
+    fn runs_lie_side_by_side() {
+        for count in [2_u32, 8] {
+            let (mut replica, mut rng) = (replica(96), SeededRng::from_number(u64::from(count)));
+            let block = 1 << count.ilog2();
+            let mut runs = 0;
+            while let Some(run) = replica.next_rarest(&Has::All, &(8..96), count, &mut rng) {
+                assert_eq!(run.start % block, 0, "{run:?} of {count}");
+                for group in run {
+                    replica.receive(Piece::Group(group));
+                }
+                runs += 1;
+            }
+            assert!(runs <= 88 / block, "{runs} runs of {count}");
+        }
+        // Neither what is there nor what others have less of is asked for with it.
+        let mut replica = replica(8);
+        (0..8).for_each(|group| replica.count(group, true));
+        replica.receive(Piece::Group(1));
+        replica.count(2, true);
+        let mut rng = SeededRng::from_number(1);
+        for _ in 0..20 {
+            let run = replica.next_rarest(&Has::All, &(0..8), 8, &mut rng).unwrap();
+            assert!(run == (0..1) || run == (3..8), "{run:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::{
 
 /// Groups one request to a peer asks for: 128 KiB keeps frames rare and cancels cheap.
 const RUN_GROUPS: u32 = 8;
+/// and the fewest, while there are more: whoever asks for single groups sends as many messages as it gets.
+const RUN_GROUPS_MIN: u64 = 2;
 /// A peer that pauses for less than this is still reckoned with.
 const PAUSE_SHORT: Duration = Duration::from_secs(3);
 
@@ -31,7 +33,9 @@ impl Peer {
             return;
         }
         // Refilling by quarters keeps requests long enough to be worth a frame.
-        if link.pipeline.in_flight_bytes() > self.window_of(link) * 3 / 4 {
+        let window = self.window_of(link);
+        let free = window.saturating_sub(link.pipeline.in_flight_bytes());
+        if free < (window / 4).max(RUN_GROUPS_MIN * GROUP_BYTES).min(window) {
             return;
         }
         if self.config.role == Role::Tab && link.is_supernode() {

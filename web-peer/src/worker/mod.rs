@@ -61,7 +61,6 @@ struct Tab {
     swarm: Swarm,
     /// Pieces taken into the store since the start.
     taken: Cell<u64>,
-    /// Whether the journal is about to be written.
     /// From when on what comes is written at once, and whether a timer runs until then.
     keep_at: Cell<web_time::Instant>,
     kept_soon: Cell<bool>,
