@@ -69,7 +69,7 @@ impl Login {
     }
 
     /// Keeps what a login told of its passkey.
-    fn passkey_used(
+    pub(super) fn passkey_used(
         &self,
         unix: UnixSeconds,
         hash: &Hash,

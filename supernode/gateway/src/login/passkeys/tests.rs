@@ -272,6 +272,25 @@ fn of_a_passkey_and_its_copy_neither_logs_in() {
 }
 
 #[test]
+fn a_copy_that_logs_in_at_the_same_moment_is_found_too() {
+    let (world, _, mut device, _) = with_device();
+    let login = &world.login;
+    let mut copy = device.clone();
+    let (hash, known) =
+        login.lock().passkeys.first_key_value().map(|(hash, one)| (*hash, one.clone())).unwrap();
+    let relying_party = login.relying_party().unwrap();
+    // Both are compared with the counter that was kept before them.
+    let [first, second] = [&mut device, &mut copy].map(|device| {
+        let (asked, begun) = relying_party.start_discoverable_authentication().unwrap();
+        let answer = device.answer(&options(&asked));
+        relying_party.finish_discoverable_authentication_v2(&answer, begun, &known.credential).unwrap()
+    });
+    assert!(login.passkey_used(NOW, &hash, &first).is_ok());
+    assert!(matches!(why(login.passkey_used(NOW, &hash, &second)), PasskeyError::Suspended));
+    assert!(matches!(why(log_in(login, &mut device)), PasskeyError::Suspended));
+}
+
+#[test]
 fn devices_that_count_nothing_log_in_again_and_again() {
     for (kept, now, back) in
         [(0, 0, false), (0, 1, false), (1, 1, true), (2, 1, true), (1, 0, true), (1, 2, false)]
