@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startBrowser } from '../rig/browser.mjs';
+import { PATIENCE, press, says } from '../rig/keyboard.mjs';
 import { Supernode } from '../rig/supernode.mjs';
 import { account, startWallet } from '../rig/wallet.mjs';
 
-const PATIENCE = { timeout: 15_000 };
 let node;
 let browser;
 let wallet;
@@ -15,19 +15,6 @@ before(async () => {
   [node, browser, wallet] = await Promise.all([new Supernode({ site: 'login.example', publish: null, extra }).start(), startBrowser(), startWallet()]);
 });
 after(() => Promise.allSettled([node?.close(), browser?.close(), wallet?.close()]));
-
-const says = (page, text) => page.getByRole('status').filter({ hasText: text }).waitFor(PATIENCE);
-
-/** By keyboard alone. */
-async function press(page, name) {
-  const button = page.getByRole('button', { name });
-  await button.waitFor(PATIENCE);
-  for (let steps = 0; steps < 30; steps += 1) {
-    await page.keyboard.press('Tab');
-    if (await button.evaluate((element) => element === document.activeElement)) return page.keyboard.press('Enter');
-  }
-  throw new Error(`${name} cannot be reached by the keyboard`);
-}
 
 test('a wallet logs in, makes a key that works, and ends it all', async () => {
   const { page, context, errors, close } = await browser.visitor();

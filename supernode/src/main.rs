@@ -29,11 +29,10 @@ fn main() -> ExitCode {
     // Both ring and aws-lc-rs are linked; rustls wants to be told which, before anything speaks TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let filter = EnvFilter::try_from_env("BLACKHOLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // It logs whole requests, names included, and each client's mistake as an error; the door says what is ours to say.
-    let filter = match "s3s=off".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
+    // The one logs whole requests, names included, and both log each client's mistake as an error; the door and the audit
+    // say what is ours to say.
+    let silent = ["s3s=off", "webauthn_rs=off"].iter().filter_map(|directive| directive.parse().ok());
+    let filter = silent.fold(filter, EnvFilter::add_directive);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

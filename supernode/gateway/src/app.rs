@@ -47,13 +47,14 @@ pub(crate) const EARNINGS: &str = "/status/earnings";
 pub(crate) const EARNINGS_CSV: &str = "/status/earnings.csv";
 
 /// With all that is below.
-const PRIVATE: [&str; 7] = [
+const PRIVATE: [&str; 8] = [
     EARNINGS,
     "/status/login",
     "/blackhole/v1/login",
     "/blackhole/v1/session",
     "/blackhole/v1/sessions",
     "/blackhole/v1/keys",
+    "/blackhole/v1/passkeys",
     "/blackhole/v1/audit",
 ];
 

@@ -241,6 +241,24 @@ fn too_many_logins_are_held_up() {
 }
 
 #[test]
+fn passkeys_need_a_name_and_are_held_up_with_all_logins() {
+    let world = World::new();
+    let node = world.node("data", &section());
+    let mut browser = Browser::of(&node);
+    let mut begin = || browser.ask("POST", "/blackhole/v1/login/passkey/begin", None);
+    let refused = begin();
+    let remedy = format!("http://localhost:{}", node.address.port());
+    assert!(refused.status == 409 && refused.text().contains(&remedy), "{}", refused.text());
+    let mut statuses = (0..400).map(|_| begin().status);
+    assert_eq!(statuses.find(|status| *status != 409), Some(429));
+    for (method, path) in [("GET", ""), ("POST", ""), ("POST", "/begin"), ("DELETE", "/x")] {
+        let nobody = browser.ask(method, &format!("/blackhole/v1/passkeys{path}"), None);
+        assert_eq!(nobody.status, 401, "{method} {path}");
+        assert!(!nobody.headers.contains_key("access-control-allow-origin"), "{method} {path}");
+    }
+}
+
+#[test]
 fn without_the_section_nobody_logs_in() {
     let world = World::new();
     let node = world.node("data", "");

@@ -1,11 +1,14 @@
 //! Who may see and do what is not for everybody: accounts that the operator names log in by a signature of their wallet
-//! (EIP-4361), and are known by a cookie, or by a key for programs.
+//! (EIP-4361), or by a passkey that they added then (WebAuthn, see `passkeys`), and are known by a cookie, or by a key for
+//! programs.
 //!
 //! ```text
 //! POST   /blackhole/v1/login/nonce     a nonce, good once, in this browser, for minutes
 //! POST   /blackhole/v1/login           the signed text: a new session, and its token against forged requests
 //! GET    /blackhole/v1/session         who this is; DELETE ends it
 //! GET    /blackhole/v1/sessions        where else; DELETE …/{id} ends one
+//! POST   /blackhole/v1/login/passkey   the same session by a passkey; …/begin gives what the browser needs for it
+//! GET    /blackhole/v1/passkeys        passkeys of this account; POST …/begin and POST add one; DELETE …/{id} ends one
 //! GET    /blackhole/v1/keys            keys for programs; POST makes one, shown once; DELETE …/{id} ends one
 //! GET    /blackhole/v1/audit           what was done here
 //! ```
@@ -13,9 +16,11 @@
 //! planted is ever one. What a browser sends by itself does nothing: whatever changes something needs the session's token in
 //! a header, and comes from our own pages. Everything is bounded, by account and in all.
 
+mod given;
 mod guard;
 mod limits;
-mod nonces;
+mod passkey_routes;
+mod passkeys;
 mod routes;
 mod store;
 
@@ -37,16 +42,21 @@ use shared::{
     },
 };
 
+use given::Given;
 pub(crate) use guard::may_read;
 use limits::Limits;
-use nonces::Nonces;
+use passkeys::{ADDING_MAX, Adding, Passkey, PasskeyError, relying_party};
 pub(crate) use routes::routes;
-use store::{Store, StoreError};
+use store::{Known, Store, StoreError};
+use webauthn_rs::prelude::{DiscoverableAuthentication, Webauthn};
 
 /// Sessions of one account at a time; the one that was used longest ago makes way.
 const SESSIONS_MAX: usize = 32;
 /// Keys of one account.
 const KEYS_MAX: usize = 64;
+/// Nonces, and challenges of passkeys, that are out at a time. At the rate that all clients together may ask, those of
+/// minutes.
+const GIVEN_MAX: usize = 4096;
 /// A session that was not used for so long is over,
 const IDLE_SECONDS: u64 = 24 * 3600;
 /// and any after this: then its wallet is asked anew.
@@ -96,6 +106,9 @@ struct Session {
     id: String,
     #[serde(with = "text")]
     account: Account,
+    /// The passkey that began it; none for a wallet's, and those of before there were passkeys.
+    #[serde(default)]
+    passkey: Option<String>,
     created: u64,
     used: u64,
     /// What the browser calls itself.
@@ -134,6 +147,10 @@ enum Act {
     SessionDisplaced,
     KeyMade,
     KeyRevoked,
+    PasskeyAdded,
+    PasskeyEnded,
+    PasskeySuspended,
+    PasskeyRefused,
     LoginRefused,
 }
 
@@ -144,7 +161,7 @@ struct Entry {
     act: Act,
     /// Who; nobody known where a login was refused.
     account: Option<String>,
-    /// Which session or key, or why not.
+    /// Which session, key or passkey, or why not.
     about: String,
 }
 
@@ -163,6 +180,9 @@ pub(crate) enum LoginError {
     /// Not one of those that may.
     #[error("{0} may not log in here; the operator adds it to edge.login.accounts")]
     NotAllowed(Account),
+    /// A passkey, or its answer.
+    #[error(transparent)]
+    Passkey(#[from] PasskeyError),
     /// The file.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -183,6 +203,8 @@ struct Inner {
     chain_id: u64,
     /// As browsers say it: `https://node.example`.
     origin: String,
+    /// Who checks passkeys by that name, or what to do where there are none.
+    relying_party: Result<Webauthn, String>,
     started: std::time::Instant,
     store: Store,
     state: Mutex<State>,
@@ -192,7 +214,10 @@ struct Inner {
 struct State {
     sessions: BTreeMap<Hash, Session>,
     keys: BTreeMap<Hash, ApiKey>,
-    nonces: Nonces,
+    passkeys: BTreeMap<Hash, Passkey>,
+    nonces: Given<()>,
+    passkey_logins: Given<DiscoverableAuthentication>,
+    adding: Given<Adding>,
     limits: Limits,
 }
 
@@ -215,11 +240,20 @@ impl Login {
         );
         let origin = origin(url)?;
         let store = Store::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let (sessions, keys) = store.read()?;
-        let state = State { sessions, keys, nonces: Nonces::default(), limits: Limits::default() };
+        let Known { sessions, keys, passkeys } = store.read()?;
+        let state = State {
+            sessions,
+            keys,
+            passkeys,
+            nonces: Given::new(GIVEN_MAX),
+            passkey_logins: Given::new(GIVEN_MAX),
+            adding: Given::new(ADDING_MAX),
+            limits: Limits::default(),
+        };
         let inner = Inner {
             accounts: config.accounts.clone(),
             chain_id: config.chain_id,
+            relying_party: relying_party(&origin),
             origin,
             started: std::time::Instant::now(),
             store,
@@ -248,7 +282,7 @@ impl Login {
         // 128 bits are enough, and a person sees them in a wallet.
         let nonce = nonce[..32].to_owned();
         let now = self.now();
-        self.lock().nonces.give(now, nonce.clone(), hash(&browser));
+        self.lock().nonces.give(now, nonce.clone(), hash(&browser), ());
         Ok((nonce, browser))
     }
 
@@ -261,14 +295,24 @@ impl Login {
         browser: &str,
         agent: &str,
     ) -> Result<Begun, LoginError> {
-        let begun =
-            self.check(unix, text, signature, browser).and_then(|account| self.begin(unix, account, agent));
-        if let Err(error) = &begun {
-            let refused =
-                Entry { unix: unix.0, act: Act::LoginRefused, account: None, about: error.to_string() };
-            self.inner.store.refuse(&refused)?;
+        let checked = self.check(unix, text, signature, browser);
+        let begun = checked.and_then(|account| self.begin(unix, account, None, agent));
+        self.noting(unix, Act::LoginRefused, None, begun)
+    }
+
+    /// Notes what was refused.
+    fn noting<T>(
+        &self,
+        unix: UnixSeconds,
+        act: Act,
+        account: Option<Account>,
+        done: Result<T, LoginError>,
+    ) -> Result<T, LoginError> {
+        if let Err(error) = &done {
+            let account = account.map(|account| account.to_string());
+            self.inner.store.refuse(&Entry { unix: unix.0, act, account, about: error.to_string() })?;
         }
-        begun
+        done
     }
 
     fn check(
@@ -280,7 +324,7 @@ impl Login {
     ) -> Result<Account, LoginError> {
         let siwe = Siwe::parse(text)?;
         let now = self.now();
-        if !self.lock().nonces.take(now, &siwe.nonce, &hash(browser)) {
+        if self.lock().nonces.take(now, &siwe.nonce, &hash(browser)).is_none() {
             return Err(LoginError::Nonce);
         }
         let (scheme, domain) = self.inner.origin.split_once("://").unwrap_or(("http", ""));
@@ -294,11 +338,23 @@ impl Login {
         }
     }
 
-    fn begin(&self, unix: UnixSeconds, account: Account, agent: &str) -> Result<Begun, LoginError> {
+    fn begin(
+        &self,
+        unix: UnixSeconds,
+        account: Account,
+        passkey: Option<String>,
+        agent: &str,
+    ) -> Result<Begun, LoginError> {
         let (token, id) = token().and_then(|token_| Ok((token_, token()?))).map_err(LoginError::Random)?;
         let agent = agent.chars().filter(|letter| !letter.is_control()).take(AGENT_CHARACTERS).collect();
-        let session = Session { id: id[..16].to_owned(), account, created: unix.0, used: unix.0, agent };
         let mut state = self.lock();
+        // It may have ended since it was checked.
+        if passkey.as_deref().is_some_and(|id| !state.has_passkey(id)) {
+            return Err(PasskeyError::Unknown.into());
+        }
+        let by = passkey.as_ref().map(|id| format!(" by passkey {id}")).unwrap_or_default();
+        let session =
+            Session { id: id[..16].to_owned(), account, passkey, created: unix.0, used: unix.0, agent };
         state.sessions.retain(|_, session| unix.0 < session.expires());
         let own = state.sessions.iter().filter(|(_, other)| other.account == account);
         let displaced = (own.clone().count() >= SESSIONS_MAX)
@@ -308,7 +364,7 @@ impl Login {
             self.inner.store.end_session(&hash, &entry(unix, Act::SessionDisplaced, account, id))?;
             state.sessions.remove(&hash);
         }
-        let entry = entry(unix, Act::LoggedIn, account, session.id.clone());
+        let entry = entry(unix, Act::LoggedIn, account, format!("{}{by}", session.id));
         self.inner.store.keep_session(&hash(&token), &session, Some(&entry))?;
         state.sessions.insert(hash(&token), session.clone());
         Ok(Begun { session, token })
@@ -428,7 +484,11 @@ fn token() -> anyhow::Result<String> {
 }
 
 fn hash(token: &str) -> Hash {
-    Sha256::digest(token.as_bytes()).into()
+    digest(token.as_bytes())
+}
+
+fn digest(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
 }
 
 /// What a session's browser adds to whatever changes something. It follows from the cookie, which scripts cannot read.

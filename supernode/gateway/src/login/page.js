@@ -1,4 +1,5 @@
-// The login of a wallet in this browser (EIP-1193, EIP-4361). Whatever comes from elsewhere is shown as text.
+// The login of a wallet in this browser (EIP-1193, EIP-4361), or of a passkey (WebAuthn). Whatever comes from elsewhere is
+// shown as text.
 
 const at = (id) => document.getElementById(id);
 const say = (text) => { at("said").textContent = text; };
@@ -29,8 +30,12 @@ async function show() {
   csrf = session.csrf;
   at("account").textContent = session.account;
   say("You are logged in.");
+  const passkeys = await ask("passkeys");
+  const by = (id) => passkeys.find((one) => one.id === id)?.name;
   list("sessions", await ask("sessions"), (one) =>
-    `${one.agent}, used ${when(one.used_unix)}${one.current ? ", this one" : ""}`);
+    `${one.agent}, used ${when(one.used_unix)}${one.passkey ? `, by passkey ${by(one.passkey)}` : ""}${one.current ? ", this one" : ""}`);
+  list("passkeys", passkeys, (one) =>
+    `${one.name}, added ${when(one.created_unix)}, ${one.used_unix ? `used ${when(one.used_unix)}` : "not used yet"}${one.suspended ? ": there may be a copy of it, end it" : ""}`);
   list("keys", await ask("keys"), (one) => `${one.name} (${one.scopes.join(", ")}), until ${when(one.expires_unix)}`);
 }
 
@@ -63,15 +68,57 @@ async function logIn() {
   await show();
 }
 
+async function logInByPasskey() {
+  say("Your browser asks you for a passkey now.");
+  const { publicKey } = await ask("login/passkey/begin", "POST");
+  const credential = await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(publicKey) });
+  await ask("login/passkey", "POST", credential.toJSON());
+  await show();
+}
+
+async function addPasskey() {
+  const field = at("passkey-name");
+  const name = field.value.trim();
+  if (!name) {
+    field.focus();
+    return say("Give the passkey a name, by which you will know it in this list.");
+  }
+  const { publicKey } = await ask("passkeys/begin", "POST");
+  say("Your browser asks you now where the passkey is to be kept.");
+  const credential = await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(publicKey) });
+  await ask("passkeys", "POST", { name, credential: credential.toJSON() });
+  await show();
+  say(`The passkey ${name} was added. It logs you in without your wallet.`);
+}
+
+/** Where there are none, the page says why instead. */
+function offerPasskeys() {
+  const why = at("without-passkeys");
+  if (!why.textContent && !window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
+    why.textContent = "This browser is too old for passkeys, or has none.";
+  }
+  why.hidden = !why.textContent;
+  at("log-in-passkey").hidden = at("new-passkey").hidden = !why.hidden;
+}
+
+/** Browsers' own words for these say nothing that helps. */
+const REFUSALS = {
+  NotAllowedError: "No passkey was used: it was cancelled, took too long, or there is none for this page.",
+  InvalidStateError: "There is a passkey of this account on that device already.",
+};
+
 const doing = (work) => async () => {
   try {
     await work();
   } catch (error) {
-    say(error.message);
+    say(REFUSALS[error.name] ?? error.message);
   }
 };
 
 at("log-in").onclick = doing(logIn);
+at("log-in-passkey").onclick = doing(logInByPasskey);
+at("add-passkey").onclick = doing(addPasskey);
+at("passkey-name").onkeydown = ({ key }) => { if (key === "Enter") at("add-passkey").click(); };
 at("log-out").onclick = doing(async () => {
   await ask("session", "DELETE");
   at("made").hidden = true;
@@ -83,4 +130,5 @@ at("make-key").onclick = doing(async () => {
   at("made").hidden = false;
   await show();
 });
+offerPasskeys();
 doing(show)();

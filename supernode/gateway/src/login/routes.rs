@@ -13,24 +13,32 @@ use axum::{
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use shared::identity::{
-    Account,
-    siwe::{LOGIN_SECONDS_MAX, MAX_SIWE_BYTES},
+use shared::{
+    base::UnixSeconds,
+    identity::{
+        Account,
+        siwe::{LOGIN_SECONDS_MAX, MAX_SIWE_BYTES},
+    },
 };
 
 use super::{
-    Act, ApiKey, Login, LoginError, SESSION_SECONDS, Scope, Session, csrf,
+    Act, ApiKey, Begun, Login, LoginError, SESSION_SECONDS, Scope, Session, csrf,
     guard::{cookie, from_own_page, may_read, own_act, own_session},
+    passkey_routes,
     store::StoreError,
 };
 use runtime::http::Client;
 
-use crate::{app::Edge, problem::Problem, status::words::moment};
+use crate::{
+    app::Edge,
+    problem::Problem,
+    status::words::{escape, moment},
+};
 
 /// Twice the longest text, whose line breaks JSON writes as two characters, and its signature.
 const BODY_BYTES_MAX: usize = 2 * MAX_SIWE_BYTES + 1024;
-/// What a key may be called.
-const NAME_CHARACTERS_MAX: usize = 80;
+/// What a key or a passkey may be called.
+pub(super) const NAME_CHARACTERS_MAX: usize = 80;
 /// A key is for a year at most: then somebody looks whether it is still wanted.
 const KEY_DAYS_MAX: u64 = 366;
 const KEY_DAYS: u64 = 90;
@@ -48,6 +56,7 @@ pub(crate) fn routes() -> Router<Edge> {
         .route("/blackhole/v1/keys", get(keys).post(make_key))
         .route("/blackhole/v1/keys/{id}", delete(end_key))
         .route("/blackhole/v1/audit", get(audit))
+        .merge(passkey_routes::routes())
         .route("/status/login", get(page))
         .route("/status/login.js", get(script))
 }
@@ -57,7 +66,7 @@ const PAGE: &str = include_str!("page.html");
 const SCRIPT: &str = include_str!("page.js");
 
 async fn page(State(edge): State<Edge>) -> Result<Response, Problem> {
-    login(&edge)?;
+    let login = login(&edge)?;
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (
@@ -66,7 +75,9 @@ async fn page(State(edge): State<Edge>) -> Result<Response, Problem> {
              form-action 'none'; frame-ancestors 'none'",
         ),
     ];
-    Ok((headers, PAGE.replace("{STYLE}", crate::status::STYLE)).into_response())
+    let without_passkeys = escape(login.without_passkeys().unwrap_or_default());
+    let page = PAGE.replace("{STYLE}", crate::status::STYLE).replace("{WITHOUT_PASSKEYS}", &without_passkeys);
+    Ok((headers, page).into_response())
 }
 
 async fn script() -> Response {
@@ -92,7 +103,7 @@ async fn nonce(
     let account = if body.is_end_stream() {
         None
     } else {
-        let Who { account } = read(&headers, body).await?;
+        let Who { account } = read(&headers, body, BODY_BYTES_MAX).await?;
         Some(account.parse::<Account>().map_err(Problem::malformed)?)
     };
     let (nonce, browser) = login.give_nonce().map_err(Problem::internal)?;
@@ -134,17 +145,29 @@ async fn log_in(
     let login = login(&edge)?;
     from_own_page(&login, &headers)?;
     in_measure(&login, client)?;
-    let Signed { message, signature } = read(&headers, body).await?;
+    let Signed { message, signature } = read(&headers, body, BODY_BYTES_MAX).await?;
     let signature = bytes(&signature).ok_or_else(|| Problem::malformed("the signature is 0x and digits"))?;
+    begin_session(login, &headers, move |login, unix, browser, agent| {
+        login.log_in(unix, &message, &signature, browser, agent)
+    })
+    .await
+}
+
+/// Begins a session by what is checked with the browser that was to come back, and what it calls itself. One that this
+/// browser had ends with the new one.
+pub(super) async fn begin_session(
+    login: Login,
+    headers: &HeaderMap,
+    check: impl FnOnce(&Login, UnixSeconds, &str, &str) -> Result<Begun, LoginError> + Send + 'static,
+) -> Result<Response, Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let agent = text(header::USER_AGENT).unwrap_or("unknown").to_owned();
-    let browser = cookie(&headers, login.browser_cookie()).unwrap_or_default().to_owned();
-    // A session that this browser had ends with the new one.
-    let before = own_session(&login, &headers).ok();
+    let browser = cookie(headers, login.browser_cookie()).unwrap_or_default().to_owned();
+    let before = own_session(&login, headers).ok();
     let worker = login.clone();
     let begun = blocking(move || {
         let unix = runtime::unix_now();
-        let begun = worker.log_in(unix, &message, &signature, &browser, &agent)?;
+        let begun = check(&worker, unix, &browser, &agent)?;
         if let Some((before, _)) = before {
             worker.end_session(unix, before.account, &before.id, Act::LoggedOut)?;
         }
@@ -196,6 +219,7 @@ fn shown(session: &Session, own: &Session) -> Value {
     json!({
         "id": session.id,
         "agent": session.agent,
+        "passkey": session.passkey,
         "created_unix": session.created,
         "used_unix": session.used,
         "expires_unix": session.expires(),
@@ -252,11 +276,10 @@ async fn make_key(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let login = login(&edge)?;
     let (own, _) = own_act(&login, &headers)?;
-    let KeyWanted { name, mut scopes, days } = read(&headers, body).await?;
+    let KeyWanted { name, mut scopes, days } = read(&headers, body, BODY_BYTES_MAX).await?;
     scopes.sort_unstable();
     scopes.dedup();
-    let named = (1..=NAME_CHARACTERS_MAX).contains(&name.chars().count()) && !name.contains(char::is_control);
-    if !named || scopes.is_empty() || !(1..=KEY_DAYS_MAX).contains(&days) {
+    if !is_name(&name) || scopes.is_empty() || !(1..=KEY_DAYS_MAX).contains(&days) {
         return Err(Problem::malformed(format!(
             "a key has a name of up to {NAME_CHARACTERS_MAX} characters, a scope (earnings, audit), and 1 to \
              {KEY_DAYS_MAX} days"
@@ -299,7 +322,11 @@ async fn audit(
     Ok(Json(entries).into_response())
 }
 
-fn login(edge: &Edge) -> Result<Login, Problem> {
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=NAME_CHARACTERS_MAX).contains(&name.chars().count()) && !name.contains(char::is_control)
+}
+
+pub(super) fn login(edge: &Edge) -> Result<Login, Problem> {
     edge.inner.login.clone().ok_or_else(|| {
         Problem::not_found(
             "nobody logs in here; a section [edge.login] in the node's configuration says who may",
@@ -307,7 +334,7 @@ fn login(edge: &Edge) -> Result<Login, Problem> {
     })
 }
 
-fn in_measure(login: &Login, Client(from): Client) -> Result<(), Problem> {
+pub(super) fn in_measure(login: &Login, Client(from): Client) -> Result<(), Problem> {
     if login.may_try(from.ip()) {
         return Ok(());
     }
@@ -320,12 +347,16 @@ fn in_measure(login: &Login, Client(from): Client) -> Result<(), Problem> {
     Err(refusal.retry_after(5))
 }
 
-fn there_was_one(there_was: bool) -> Result<StatusCode, Problem> {
+pub(super) fn there_was_one(there_was: bool) -> Result<StatusCode, Problem> {
     there_was.then_some(StatusCode::NO_CONTENT).ok_or_else(|| Problem::not_found("you have none of that id"))
 }
 
 /// Reads what a program sent. That it is called JSON keeps forms of other pages out.
-async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+pub(super) async fn read<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+) -> Result<T, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
@@ -336,7 +367,7 @@ async fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T,
             "send it with content-type: application/json",
         ));
     }
-    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(Problem::malformed)?;
+    let body = Limited::new(body, bytes_max).collect().await.map_err(Problem::malformed)?;
     serde_json::from_slice(&body.to_bytes()).map_err(Problem::malformed)
 }
 
@@ -348,7 +379,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LoginError> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?;
@@ -356,6 +387,7 @@ async fn blocking<T: Send + 'static>(
         LoginError::Siwe(_) | LoginError::Nonce | LoginError::NotAllowed(_) => {
             Problem::new(StatusCode::FORBIDDEN, "login-refused", "The login was refused", error)
         }
+        LoginError::Passkey(error) => passkey_routes::refused(&error),
         LoginError::Store(StoreError::Disk(_) | StoreError::Damaged) | LoginError::Random(_) => {
             tracing::warn!(%error, "a login failed");
             Problem::internal("see the node's log")
@@ -378,7 +410,7 @@ impl Login {
         if self.is_secure() { "__Host-blackhole-login" } else { "blackhole-login" }
     }
 
-    fn cookie(&self, name: &str, value: &str, seconds: u64) -> HeaderValue {
+    pub(super) fn cookie(&self, name: &str, value: &str, seconds: u64) -> HeaderValue {
         let mut text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}");
         if self.is_secure() {
             let _ = write!(text, "; Secure");

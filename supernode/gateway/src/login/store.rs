@@ -1,11 +1,11 @@
-//! Sessions, keys and the audit, in one redb file. Each change is one transaction, with its line of the audit.
+//! Sessions, keys, passkeys and the audit, in one redb file. Each change is one transaction, with its line of the audit.
 
 use std::{collections::BTreeMap, path::Path};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{ApiKey, Entry, Hash, Session};
+use super::{ApiKey, Entry, Hash, Passkey, Session};
 
 /// Memory redb may use to cache its pages.
 const CACHE_BYTES: usize = 1024 * 1024;
@@ -18,6 +18,8 @@ type Bytes = &'static [u8];
 /// By the hash of their tokens, as JSON.
 const SESSIONS: TableDefinition<Bytes, Bytes> = TableDefinition::new("sessions-1");
 const KEYS: TableDefinition<Bytes, Bytes> = TableDefinition::new("keys-1");
+/// By the hash of what authenticators name them, as JSON.
+const PASSKEYS: TableDefinition<Bytes, Bytes> = TableDefinition::new("passkeys-1");
 const AUDIT: TableDefinition<u64, Bytes> = TableDefinition::new("audit-1");
 const REFUSALS: TableDefinition<u64, Bytes> = TableDefinition::new("refusals-1");
 
@@ -42,7 +44,13 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 #[derive(Debug)]
 pub(super) struct Store(Database);
 
-type Known = (BTreeMap<Hash, Session>, BTreeMap<Hash, ApiKey>);
+/// What is kept of accounts.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) sessions: BTreeMap<Hash, Session>,
+    pub(super) keys: BTreeMap<Hash, ApiKey>,
+    pub(super) passkeys: BTreeMap<Hash, Passkey>,
+}
 
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
@@ -50,25 +58,21 @@ impl Store {
         let transaction = database.begin_write()?;
         transaction.open_table(SESSIONS)?;
         transaction.open_table(KEYS)?;
+        transaction.open_table(PASSKEYS)?;
         transaction.open_table(AUDIT)?;
         transaction.open_table(REFUSALS)?;
         transaction.commit()?;
         Ok(Self(database))
     }
 
-    /// All sessions and keys.
+    /// All sessions, keys and passkeys.
     pub(super) fn read(&self) -> Result<Known, StoreError> {
         let transaction = self.0.begin_read()?;
-        let (mut sessions, mut keys) = Known::default();
-        for row in transaction.open_table(SESSIONS)?.iter()? {
-            let (hash, record) = row?;
-            sessions.insert(hash_of(hash.value())?, parse(record.value())?);
-        }
-        for row in transaction.open_table(KEYS)?.iter()? {
-            let (hash, record) = row?;
-            keys.insert(hash_of(hash.value())?, parse(record.value())?);
-        }
-        Ok((sessions, keys))
+        Ok(Known {
+            sessions: records(&transaction, SESSIONS)?,
+            keys: records(&transaction, KEYS)?,
+            passkeys: records(&transaction, PASSKEYS)?,
+        })
     }
 
     pub(super) fn keep_session(
@@ -104,7 +108,29 @@ impl Store {
         })
     }
 
-    /// Notes a login that was refused.
+    /// Keeps a passkey; sessions that it began may end with that.
+    pub(super) fn keep_passkey(
+        &self,
+        hash: &Hash,
+        passkey: &Passkey,
+        ended: &[Hash],
+        entry: Option<&Entry>,
+    ) -> Result<(), StoreError> {
+        self.change(entry, |transaction| {
+            transaction.open_table(PASSKEYS)?.insert(&hash[..], text(passkey)?.as_slice())?;
+            remove_sessions(transaction, ended)
+        })
+    }
+
+    /// Ends a passkey, and sessions that it began.
+    pub(super) fn end_passkey(&self, hash: &Hash, ended: &[Hash], entry: &Entry) -> Result<(), StoreError> {
+        self.change(Some(entry), |transaction| {
+            transaction.open_table(PASSKEYS)?.remove(&hash[..])?;
+            remove_sessions(transaction, ended)
+        })
+    }
+
+    /// Notes what was refused.
     pub(super) fn refuse(&self, entry: &Entry) -> Result<(), StoreError> {
         self.change(None, |transaction| note(&mut transaction.open_table(REFUSALS)?, entry, REFUSALS_MAX))
     }
@@ -136,6 +162,26 @@ impl Store {
         transaction.commit()?;
         Ok(())
     }
+}
+
+fn records<T: DeserializeOwned>(
+    transaction: &redb::ReadTransaction,
+    table: TableDefinition<'_, Bytes, Bytes>,
+) -> Result<BTreeMap<Hash, T>, StoreError> {
+    let mut records = BTreeMap::new();
+    for row in transaction.open_table(table)?.iter()? {
+        let (hash, record) = row?;
+        records.insert(hash_of(hash.value())?, parse(record.value())?);
+    }
+    Ok(records)
+}
+
+fn remove_sessions(transaction: &redb::WriteTransaction, ended: &[Hash]) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(SESSIONS)?;
+    for hash in ended {
+        table.remove(&hash[..])?;
+    }
+    Ok(())
 }
 
 fn note(table: &mut Table<'_, u64, Bytes>, entry: &Entry, max: u64) -> Result<(), StoreError> {

@@ -4,23 +4,23 @@ use shared::identity::{AccountKey, siwe::personal_digest};
 
 use super::*;
 
-const URL: &str = "https://node.example";
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(super) const URL: &str = "https://node.example";
+pub(super) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
-fn wallet(number: u8) -> AccountKey {
+pub(super) fn wallet(number: u8) -> AccountKey {
     AccountKey::from_secret([number; 32]).unwrap()
 }
 
-struct World {
-    _directory: tempfile::TempDir,
-    login: Login,
+pub(super) struct World {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) login: Login,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let login = open(&directory.path().join("login.redb"));
-        Self { _directory: directory, login }
+        Self { directory, login }
     }
 
     /// A text as a wallet shows it, with what it differs in from a good one.
@@ -34,7 +34,7 @@ impl World {
         text.replacen(change.0, change.1, 9)
     }
 
-    fn log_in(
+    pub(super) fn log_in(
         &self,
         who: &AccountKey,
         issued: UnixSeconds,
@@ -46,7 +46,7 @@ impl World {
     }
 }
 
-fn open(path: &Path) -> Login {
+pub(super) fn open(path: &Path) -> Login {
     let accounts = vec![wallet(1).account(), wallet(2).account()];
     Login::open(&LoginConfig { accounts, chain_id: 137 }, URL, path).unwrap()
 }
@@ -55,7 +55,7 @@ fn sign(who: &AccountKey, text: &str) -> Vec<u8> {
     who.sign(&personal_digest(text)).0.to_vec()
 }
 
-const AS_IT_IS: (&str, &str) = ("", "");
+pub(super) const AS_IT_IS: (&str, &str) = ("", "");
 
 #[test]
 fn a_wallet_that_may_logs_in_and_is_known_by_its_token_until_it_ends() {
@@ -139,7 +139,7 @@ fn a_signed_text_is_good_once_and_only_in_the_browser_it_was_asked_for_in() {
 fn sessions_and_keys_survive_a_restart_and_end_when_they_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("login.redb");
-    let world = World { login: open(&path), _directory: tempfile::tempdir().unwrap() };
+    let world = World { login: open(&path), directory: tempfile::tempdir().unwrap() };
     let begun = world.log_in(&wallet(1), NOW, AS_IT_IS).unwrap();
     let own = wallet(1).account();
     let made = world.login.make_key(NOW, own, "reports", vec![Scope::Earnings], 30).unwrap();
@@ -173,7 +173,7 @@ fn sessions_and_keys_survive_a_restart_and_end_when_they_are_told() {
 fn an_account_that_the_operator_removed_is_out_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("login.redb");
-    let world = World { login: open(&path), _directory: tempfile::tempdir().unwrap() };
+    let world = World { login: open(&path), directory: tempfile::tempdir().unwrap() };
     let begun = world.log_in(&wallet(1), NOW, AS_IT_IS).unwrap();
     let made = world.login.make_key(NOW, wallet(1).account(), "reports", vec![Scope::Audit], 30).unwrap();
     drop(world);
