@@ -11,7 +11,7 @@ use crate::{
     meta::Meta,
     objects::{Keys, LocalSegments, Objects, Segments},
     s3::{AccessKeys, Grants, S3Server},
-    store::{Blobs, DiskBlobs},
+    store::{BlobStore, Blobs},
     strangers::{SpreadSegments, own::Own},
 };
 
@@ -46,7 +46,7 @@ impl Storage {
         let directory = data_dir.join("storage");
         let quota = config.quota_mib.saturating_mul(1 << 20);
         let (store, meta) = tokio::task::spawn_blocking(move || {
-            let store = DiskBlobs::open(&directory, quota).context("the blob store cannot be opened")?;
+            let store = BlobStore::open(&directory, quota).context("the blob store cannot be opened")?;
             let meta = Meta::open(&directory.join("meta.redb")).context("the metadata cannot be opened")?;
             anyhow::Ok((store, meta))
         })

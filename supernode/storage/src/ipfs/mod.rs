@@ -42,7 +42,7 @@ use self::{
     exchange::Exchange,
     map::{Location, Map},
 };
-use crate::store::{Blobs, DiskBlobs};
+use crate::store::{BlobStore, Blobs};
 
 pub use config::IpfsConfig;
 pub use exchange::Incoming;
@@ -94,7 +94,7 @@ impl Ipfs {
         let (path, quota) = (directory.to_owned(), config.quota_mib.saturating_mul(1 << 20));
         let (blobs, map) = tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&path)?;
-            let blobs = DiskBlobs::open(&path, quota).context("the blob store of IPFS cannot be opened")?;
+            let blobs = BlobStore::open(&path, quota).context("the blob store of IPFS cannot be opened")?;
             anyhow::Ok((blobs, Map::open(&path.join("map.redb"))?))
         })
         .await??;

@@ -11,7 +11,7 @@
 //!
 //! Non-goals: who may read, what the bytes mean, and other machines.
 
-mod disk;
+mod blob_store;
 mod error;
 mod incoming;
 mod index;
@@ -31,7 +31,7 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES, HashTree},
 };
 
-pub use disk::DiskBlobs;
+pub use blob_store::BlobStore;
 pub use error::StoreError;
 pub use scrub::ScrubReport;
 

@@ -17,7 +17,7 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES},
 };
 
-use super::{Held, StoreError, disk::Disk, slices};
+use super::{Held, StoreError, blob_store::State, slices};
 
 /// Blobs that may be in the making at a time: each holds a file open, and room within the quota.
 const MAX_PARTIALS: usize = 256;
@@ -28,7 +28,7 @@ pub(super) struct Partials(BTreeMap<BlobRoot, Partial>);
 
 /// One of them. Dropped before it is whole, it leaves nothing behind.
 struct Partial {
-    disk: Arc<Disk>,
+    state: Arc<State>,
     path: PathBuf,
     file: File,
     shape: BlobShape,
@@ -40,25 +40,25 @@ impl Partials {
     /// Takes in what a slice holds; says whether the blob is whole now, durable and leased. Blocks on the disk.
     pub(super) fn take(
         &mut self,
-        disk: &Arc<Disk>,
+        state: &Arc<State>,
         held: Held,
         range: &Range<u64>,
         slice: &[u8],
         lease: &[u8],
     ) -> Result<bool, StoreError> {
         let Held { root, shape } = held;
-        if let Ok(known) = disk.index.shape(root) {
+        if let Ok(known) = state.index.shape(root) {
             if known != shape {
                 return Err(StoreError::Forged { expected: root });
             }
-            disk.index.lease(root, lease)?;
+            state.index.lease(root, lease)?;
             return Ok(true);
         }
         if !self.0.contains_key(&root) {
             if self.0.len() >= MAX_PARTIALS {
                 return Err(StoreError::Busy);
             }
-            self.0.insert(root, Partial::begin(Arc::clone(disk), shape)?);
+            self.0.insert(root, Partial::begin(Arc::clone(state), shape)?);
         }
         let partial = self.0.get_mut(&root).ok_or(StoreError::Absent { root })?;
         if partial.shape != shape {
@@ -80,20 +80,20 @@ impl Partials {
 }
 
 impl Partial {
-    fn begin(disk: Arc<Disk>, shape: BlobShape) -> Result<Self, StoreError> {
+    fn begin(state: Arc<State>, shape: BlobShape) -> Result<Self, StoreError> {
         {
-            let mut books = disk.books();
+            let mut books = state.books();
             books.room_for(shape.size())?;
             books.usage.incoming_bytes += shape.size();
         }
-        let path = disk.layout.unfinished();
+        let path = state.layout.unfinished();
         match File::options().read(true).write(true).create_new(true).open(&path) {
             Ok(file) => {
                 let (hashes, missing) = (vec![None; shape.groups() as usize], shape.groups());
-                Ok(Self { disk, path, file, shape, hashes, missing })
+                Ok(Self { state, path, file, shape, hashes, missing })
             }
             Err(error) => {
-                disk.books().usage.incoming_bytes -= shape.size();
+                state.books().usage.incoming_bytes -= shape.size();
                 Err(error.into())
             }
         }
@@ -120,13 +120,13 @@ impl Partial {
             self.file.write_all(&hashes)?;
         }
         self.file.sync_all()?;
-        self.disk.settle(&self.path, held, lease)
+        self.state.settle(&self.path, held, lease)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        self.disk.books().usage.incoming_bytes -= self.shape.size();
+        self.state.books().usage.incoming_bytes -= self.shape.size();
         // Gone already where the blob is whole.
         let _ = fs::remove_file(&self.path);
     }

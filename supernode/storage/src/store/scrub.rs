@@ -2,7 +2,7 @@
 
 use shared::base::BlobRoot;
 
-use super::{Held, StoreError, disk::Disk, reader::Reader};
+use super::{Held, StoreError, blob_store::State, reader::Reader};
 
 /// What a round of scrubbing found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,18 +16,18 @@ pub struct ScrubReport {
 }
 
 /// Checks up to `limit` blobs after `after`. Blocks on the disk.
-pub(super) fn scrub(disk: &Disk, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
-    let blobs = disk.index.after(after, limit)?;
+pub(super) fn scrub(state: &State, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
+    let blobs = state.index.after(after, limit)?;
     let mut report = ScrubReport::default();
     if blobs.len() == limit {
         report.next = blobs.last().map(|held| held.root);
     }
     for held in blobs {
         report.checked += 1;
-        match verify(disk, held) {
+        match verify(state, held) {
             Ok(()) => {}
             Err(StoreError::Rotten { root }) => {
-                if disk.set_aside(held)? {
+                if state.set_aside(held)? {
                     tracing::warn!(%root, "a blob has rotted on the disk and was moved aside");
                     report.rotten.push(root);
                 }
@@ -38,8 +38,8 @@ pub(super) fn scrub(disk: &Disk, after: Option<BlobRoot>, limit: usize) -> Resul
     Ok(report)
 }
 
-fn verify(disk: &Disk, held: Held) -> Result<(), StoreError> {
-    let mut reader = Reader::open(&disk.layout.path(held.root), held.root, held.shape)?;
+fn verify(state: &State, held: Held) -> Result<(), StoreError> {
+    let mut reader = Reader::open(&state.layout.path(held.root), held.root, held.shape)?;
     if held.shape.size() == 0 {
         return reader.groups(0..1).map(drop);
     }

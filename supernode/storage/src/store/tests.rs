@@ -24,11 +24,11 @@ fn stream(bytes: &Bytes) -> ByteStream {
     futures::stream::iter(pieces).boxed()
 }
 
-fn open(directory: &TempDir, quota: u64) -> DiskBlobs {
-    DiskBlobs::open(directory.path(), quota).unwrap()
+fn open(directory: &TempDir, quota: u64) -> BlobStore {
+    BlobStore::open(directory.path(), quota).unwrap()
 }
 
-async fn all(blobs: &DiskBlobs, root: BlobRoot, range: Range<u64>) -> io::Result<Vec<u8>> {
+async fn all(blobs: &BlobStore, root: BlobRoot, range: Range<u64>) -> io::Result<Vec<u8>> {
     let pieces: Vec<Bytes> = blobs.read(root, range).await.map_err(io::Error::other)?.try_collect().await?;
     Ok(pieces.concat())
 }

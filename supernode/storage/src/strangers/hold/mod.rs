@@ -37,7 +37,7 @@ use super::{
     Heard, HoldConfig, Incoming, Network,
     exchange::{self, ExchangeError, STALLED_AFTER},
 };
-use crate::store::{Blobs, ByteStream, DiskBlobs, StoreError};
+use crate::store::{BlobStore, Blobs, ByteStream, StoreError};
 
 /// Requests served at once; each hand-out keeps 4 MiB in memory.
 const SERVED_AT_ONCE: usize = 64;
@@ -64,7 +64,7 @@ pub struct Hold {
     config: HoldConfig,
     key: Keypair,
     operator: Keypair,
-    blobs: DiskBlobs,
+    blobs: BlobStore,
     heard: Arc<Heard>,
     leases: Mutex<Leases>,
     serving: Mutex<BTreeMap<PublicKey, usize>>,
@@ -87,7 +87,7 @@ impl Hold {
         };
         let quota_bytes = config.quota_mib.saturating_mul(1 << 20);
         let directory = directory.to_owned();
-        let blobs = tokio::task::spawn_blocking(move || DiskBlobs::open(&directory, quota_bytes)).await??;
+        let blobs = tokio::task::spawn_blocking(move || BlobStore::open(&directory, quota_bytes)).await??;
         let leases = Mutex::new(Leases::load(&blobs).await?);
         Ok(Arc::new(Self { config, key, operator, blobs, heard, leases, serving: Mutex::default() }))
     }

@@ -37,14 +37,14 @@ const MAX_TRANSFERS: u32 = 384;
 const SWEEP: usize = 64;
 
 /// The store on this machine's disk.
-pub struct DiskBlobs {
-    disk: Arc<Disk>,
+pub struct BlobStore {
+    state: Arc<State>,
     transfers: Arc<Semaphore>,
     partials: Arc<Mutex<Partials>>,
 }
 
 /// What the parts of the store share.
-pub(super) struct Disk {
+pub(super) struct State {
     pub(super) layout: Layout,
     pub(super) index: Index,
     books: Mutex<Books>,
@@ -72,7 +72,7 @@ impl Books {
     }
 }
 
-impl Disk {
+impl State {
     pub(super) fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,7 +156,7 @@ impl Disk {
     }
 }
 
-impl DiskBlobs {
+impl BlobStore {
     /// Opens the store in `directory`, making it where there is none. Blocks on the disk; strays of a process that
     /// was killed are removed in the background where there is a runtime.
     ///
@@ -168,33 +168,38 @@ impl DiskBlobs {
         let (stored_bytes, blobs) = index.totals()?;
         let usage = Usage { stored_bytes, blobs, quota_bytes, incoming_bytes: 0 };
         let books = Mutex::new(Books { usage });
-        let disk =
-            Arc::new(Disk { layout, index, books, names: Mutex::default(), closing: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            layout,
+            index,
+            books,
+            names: Mutex::default(),
+            closing: AtomicBool::new(false),
+        });
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS as usize));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let disk = Arc::clone(&disk);
+            let state = Arc::clone(&state);
             // With a permit, so that a shutdown waits until the index is let go.
             let permit = Arc::clone(&transfers).try_acquire_owned().map_err(|_| StoreError::Closed)?;
             runtime.spawn_blocking(move || {
-                if let Err(error) = disk.remove_strays() {
+                if let Err(error) = state.remove_strays() {
                     tracing::warn!(%error, "files that no blob belongs to could not be removed");
                 }
-                drop(disk);
+                drop(state);
                 drop(permit);
             });
         }
-        Ok(Self { disk, transfers, partials: Arc::default() })
+        Ok(Self { state, transfers, partials: Arc::default() })
     }
 
     /// Runs what blocks, within the bound on threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Arc<Disk>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(Arc<State>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let disk = Arc::clone(&self.disk);
+        let state = Arc::clone(&self.state);
         let worked = tokio::task::spawn_blocking(move || {
-            let done = work(disk);
+            let done = work(state);
             drop(permit);
             done
         });
@@ -210,7 +215,7 @@ enum Step {
 }
 
 #[async_trait]
-impl Blobs for DiskBlobs {
+impl Blobs for BlobStore {
     async fn put(
         &self,
         mut bytes: ByteStream,
@@ -219,8 +224,8 @@ impl Blobs for DiskBlobs {
     ) -> Result<Held, StoreError> {
         let (steps, mut incoming_steps) = mpsc::channel(PIECES);
         let lease = lease.to_vec();
-        let written = self.blocking(move |disk| {
-            let mut incoming = Incoming::begin(disk)?;
+        let written = self.blocking(move |state| {
+            let mut incoming = Incoming::begin(state)?;
             while let Some(step) = incoming_steps.blocking_recv() {
                 match step {
                     Step::Bytes(bytes) => incoming.write(&bytes)?,
@@ -254,20 +259,20 @@ impl Blobs for DiskBlobs {
         lease: &[u8],
     ) -> Result<bool, StoreError> {
         let (partials, lease) = (Arc::clone(&self.partials), lease.to_vec());
-        self.blocking(move |disk| {
+        self.blocking(move |state| {
             let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-            partials.take(&disk, Held { root, shape }, &range, &slice, &lease)
+            partials.take(&state, Held { root, shape }, &range, &slice, &lease)
         })
         .await
     }
 
     async fn shape(&self, root: BlobRoot) -> Result<BlobShape, StoreError> {
-        self.blocking(move |disk| disk.index.shape(root)).await
+        self.blocking(move |state| state.index.shape(root)).await
     }
 
     async fn read(&self, root: BlobRoot, mut range: Range<u64>) -> Result<ByteStream, StoreError> {
         let (pieces, mut read) = mpsc::channel(PIECES);
-        let mut reader = self.blocking(move |disk| disk.reader(root)).await?;
+        let mut reader = self.blocking(move |state| state.reader(root)).await?;
         let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -287,7 +292,7 @@ impl Blobs for DiskBlobs {
     }
 
     async fn export(&self, root: BlobRoot, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.blocking(move |disk| slices::export(&mut disk.reader(root)?, &range)).await
+        self.blocking(move |state| slices::export(&mut state.reader(root)?, &range)).await
     }
 
     async fn proof_material(
@@ -296,8 +301,8 @@ impl Blobs for DiskBlobs {
         groups: &BTreeSet<u32>,
     ) -> Result<(HashTree, Vec<(u32, Bytes)>), StoreError> {
         let groups = groups.clone();
-        self.blocking(move |disk| {
-            let mut reader = disk.reader(root)?;
+        self.blocking(move |state| {
+            let mut reader = state.reader(root)?;
             let known = reader.tree().shape().groups();
             let mut found = Vec::new();
             for group in groups.into_iter().filter(|group| *group < known) {
@@ -314,12 +319,12 @@ impl Blobs for DiskBlobs {
 
     async fn lease(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
         let lease = lease.to_vec();
-        self.blocking(move |disk| disk.index.lease(root, &lease)).await
+        self.blocking(move |state| state.index.lease(root, &lease)).await
     }
 
     async fn release(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
         let lease = lease.to_vec();
-        self.blocking(move |disk| disk.index.release(root, &lease)).await
+        self.blocking(move |state| state.index.release(root, &lease)).await
     }
 
     async fn hand_over(&self, roots: &[BlobRoot], from: &[u8], to: &[u8]) -> Result<(), StoreError> {
@@ -327,7 +332,7 @@ impl Blobs for DiskBlobs {
         if roots.is_empty() {
             return Ok(());
         }
-        self.blocking(move |disk| disk.index.hand_over(&roots, &from, &to)).await
+        self.blocking(move |state| state.index.hand_over(&roots, &from, &to)).await
     }
 
     async fn leases(
@@ -337,23 +342,23 @@ impl Blobs for DiskBlobs {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, BlobRoot)>, StoreError> {
         let prefix = prefix.to_vec();
-        self.blocking(move |disk| disk.index.leases(&prefix, after, limit)).await
+        self.blocking(move |state| state.index.leases(&prefix, after, limit)).await
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        self.blocking(|disk| disk.collect_garbage()).await
+        self.blocking(|state| state.collect_garbage()).await
     }
 
     async fn scrub(&self, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
-        self.blocking(move |disk| scrub::scrub(&disk, after, limit)).await
+        self.blocking(move |state| scrub::scrub(&state, after, limit)).await
     }
 
     fn usage(&self) -> Usage {
-        self.disk.books().usage
+        self.state.books().usage
     }
 
     async fn shutdown(&self) {
-        self.disk.closing.store(true, Ordering::Relaxed);
+        self.state.closing.store(true, Ordering::Relaxed);
         // Whoever has all permits knows that nobody else has one.
         let all = self.transfers.acquire_many(MAX_TRANSFERS).await;
         self.transfers.close();
