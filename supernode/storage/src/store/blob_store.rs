@@ -1,16 +1,20 @@
-//! [`Blobs`] over files and redb.
+//! [`Blobs`] over redb, and files or a bucket.
+//!
+//! ```text
+//! put ─► incoming/7 ─► hashed, whole ─┬─► blobs/a5/a5…  renamed, synced ─┬─► index: root, length, lease ─► acknowledged
+//!                                     └─► bucket        confirmed       ─┘
+//! ```
+//! Where there is a bucket, new blobs lie there; what a store has in files from before is read there and goes there.
 //!
 //! Whatever blocks runs on the runtime's threads for that; pieces go there and back through short channels, so that
 //! an upload or a download holds a few hundred KiB, however long it is.
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     ops::Range,
-    path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -21,10 +25,20 @@ use shared::base::{
     blob::{BlobShape, HashTree},
 };
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Blobs, ByteStream, Held, ScrubReport, StoreError, Usage, incoming::Incoming, index::Index,
-    layout::Layout, partial::Partials, reader::Reader, scrub, slices,
+    Blobs, BucketConfig, ByteStream, Held, ScrubReport, StoreError, Usage,
+    bucket::{Bucket, ObjectSource},
+    editions::{Edition, Gone},
+    incoming::Incoming,
+    index::{Entered, Index},
+    layout::Layout,
+    names::Names,
+    partial::{Partials, Took},
+    reader::{Reader, Source},
+    scrub::{self, Lost},
+    slices,
 };
 
 /// Pieces between the network and the disk, at most 256 KiB each when reading.
@@ -36,7 +50,7 @@ const MAX_TRANSFERS: u32 = 384;
 /// Idle blobs are deleted so many at a time, so that uploads do not wait for thousands of files.
 const SWEEP: usize = 64;
 
-/// The store on this machine's disk.
+/// The store on this machine's disk, or with its blobs in a bucket.
 pub struct BlobStore {
     state: Arc<State>,
     transfers: Arc<Semaphore>,
@@ -46,13 +60,12 @@ pub struct BlobStore {
 /// What the parts of the store share.
 pub(super) struct State {
     pub(super) layout: Layout,
-    pub(super) index: Index,
+    pub(super) bucket: Option<Arc<Bucket>>,
+    pub(super) index: Arc<Index>,
     books: Mutex<Books>,
-    /// Held while a name is given to a file or taken from one, so that a blob that is coming in is not deleted as
-    /// one that went.
-    names: Mutex<()>,
+    names: Names,
     /// What nobody waits for ends early.
-    closing: AtomicBool,
+    closing: CancellationToken,
 }
 
 /// What is written and what may be.
@@ -77,82 +90,138 @@ impl State {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn names(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a synced file its name and enters it.
-    pub(super) fn settle(&self, unfinished: &Path, held: Held, lease: &[u8]) -> Result<(), StoreError> {
-        let _names = self.names();
-        self.layout.settle(unfinished, held.root)?;
-        if self.index.insert(held, lease)? {
+    /// Puts a whole file where blobs lie, for good, and enters it.
+    pub(super) fn settle(
+        &self,
+        file: &File,
+        unfinished: &Path,
+        held: Held,
+        lease: &[u8],
+    ) -> Result<(), StoreError> {
+        let _taken = self.names.take(held.root);
+        let edition = match &self.bucket {
+            Some(bucket) => bucket.upload(file, held)?,
+            None => {
+                file.sync_all()?;
+                self.layout.settle(unfinished, held.root)?;
+                Edition::FILE
+            }
+        };
+        let Entered { new, replaced } = self.index.insert(held, edition, lease)?;
+        {
             let mut books = self.books();
-            books.usage.stored_bytes += held.shape.size();
-            books.usage.blobs += 1;
+            books.usage.blobs += u64::from(new);
+            // Two objects of one blob count twice until one is deleted. A file takes the place of the other.
+            let counts = new || replaced.is_some_and(|before| before != Edition::FILE);
+            books.usage.stored_bytes += if counts { held.shape.size() } else { 0 };
+        }
+        match (replaced, &self.bucket) {
+            (Some(Edition::FILE), Some(_)) => self.layout.remove(held.root)?,
+            (Some(_), Some(bucket)) => {
+                let freed = bucket.delete_gone()?;
+                self.books().usage.stored_bytes -= freed;
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// Moves a damaged blob aside, unless it was written anew meanwhile.
-    pub(super) fn set_aside(&self, held: Held) -> Result<bool, StoreError> {
-        let _names = self.names();
-        let path = self.layout.path(held.root);
-        let sound = Reader::open(&path, held.root, held.shape).and_then(|mut reader| {
-            let mut range = 0..held.shape.size();
-            while reader.next(&mut range)?.is_some() {}
-            Ok(())
-        });
-        if sound.is_ok() && held.shape.size() > 0 {
-            return Ok(false);
+    /// Reads and hashes a whole blob.
+    pub(super) fn verify(&self, held: Held) -> Result<(), StoreError> {
+        let mut range = 0..held.shape.size();
+        let mut source = self.source(held)?;
+        if let Source::Object(object) = &mut source {
+            object.forget_hashes();
         }
-        self.layout.set_aside(held.root)?;
-        self.forgotten(self.index.forget(held.root)?);
-        Ok(true)
+        let mut reader = Reader::open(source, held, &range)?;
+        if range.is_empty() {
+            return reader.groups(0..1).map(drop);
+        }
+        while reader.next(&mut range)?.is_some() {}
+        Ok(())
     }
 
-    fn forgotten(&self, bytes: impl IntoIterator<Item = u64>) -> u64 {
-        let mut books = self.books();
-        let mut total = 0;
-        for bytes in bytes {
-            books.usage.stored_bytes -= bytes;
-            books.usage.blobs -= 1;
-            total += bytes;
+    /// Moves a damaged blob aside and forgets it, unless it was written anew meanwhile. Says what it was.
+    pub(super) fn set_aside(&self, held: Held) -> Result<Option<Lost>, StoreError> {
+        let _taken = self.names.take(held.root);
+        let lost = match self.verify(held) {
+            Ok(()) | Err(StoreError::Absent { .. }) => return Ok(None),
+            Err(StoreError::Rotten { .. }) => Lost::Rotten,
+            Err(StoreError::Missing { .. }) => Lost::Missing,
+            Err(error) => return Err(error),
+        };
+        match (self.index.locate(held.root)?.1, &self.bucket) {
+            (Edition::FILE, _) | (_, None) => self.layout.set_aside(held.root)?,
+            (edition, Some(bucket)) => {
+                // An object that is not there may also mean that the bucket is not the one that it was.
+                bucket.confirm()?;
+                bucket.set_aside(held.root, edition)?;
+            }
         }
-        total
+        self.forgotten(self.index.forget(held.root)?.as_slice());
+        Ok(Some(lost))
+    }
+
+    /// Counts what the index forgot. What lies in a bucket is stored until it is deleted there.
+    fn forgotten(&self, gone: &[Gone]) -> u64 {
+        let freed = gone.iter().filter(|gone| gone.edition == Edition::FILE).map(|gone| gone.bytes).sum();
+        let mut books = self.books();
+        books.usage.stored_bytes -= freed;
+        books.usage.blobs -= gone.len() as u64;
+        freed
     }
 
     fn collect_garbage(&self) -> Result<u64, StoreError> {
         let mut freed = 0;
         for roots in self.index.idle()?.chunks(SWEEP) {
-            let _names = self.names();
-            let gone = self.index.forget_idle(roots)?;
-            for (root, _) in &gone {
-                self.layout.remove(*root)?;
+            let taken = self.names.take_free(roots);
+            let gone = self.index.forget_idle(&taken.roots)?;
+            for gone in gone.iter().filter(|gone| gone.edition == Edition::FILE) {
+                self.layout.remove(gone.root)?;
             }
-            freed += self.forgotten(gone.into_iter().map(|(_, bytes)| bytes));
+            freed += self.forgotten(&gone);
+        }
+        if let Some(bucket) = &self.bucket {
+            let deleted = bucket.delete_gone()?;
+            self.books().usage.stored_bytes -= deleted;
+            freed += deleted;
         }
         Ok(freed)
     }
 
-    /// Deletes files that the index does not know: a process died between naming one and entering it. Ends early
-    /// where the store is closed; the next start goes on.
+    /// Deletes files and objects that the index does not know: a process died between naming one and entering it. Ends
+    /// early where the store is closed; the next start goes on.
     fn remove_strays(&self) -> Result<(), StoreError> {
         for first in 0..=u8::MAX {
             for root in self.layout.files(first)? {
-                if self.closing.load(Ordering::Relaxed) {
+                if self.closing.is_cancelled() {
                     return Ok(());
                 }
-                let _names = self.names();
-                if matches!(self.index.shape(root), Err(StoreError::Absent { .. })) {
-                    self.layout.remove(root)?;
+                let _taken = self.names.take(root);
+                match self.index.locate(root) {
+                    Ok((_, Edition::FILE)) => {}
+                    Ok(_) | Err(StoreError::Absent { .. }) => self.layout.remove(root)?,
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(())
+        self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.remove_strays(&self.closing))
     }
 
-    fn reader(&self, root: BlobRoot) -> Result<Reader, StoreError> {
-        Reader::open(&self.layout.path(root), root, self.index.shape(root)?)
+    /// Where the bytes of a blob are.
+    fn source(&self, held: Held) -> Result<Source, StoreError> {
+        match (self.index.locate(held.root)?.1, &self.bucket) {
+            (Edition::FILE, _) | (_, None) => Source::open_file(&self.layout.path(held.root), held.root),
+            (edition, Some(bucket)) => {
+                Ok(Source::Object(Box::new(ObjectSource::new(Arc::clone(bucket), held, edition))))
+            }
+        }
+    }
+
+    /// Opens a blob to read `wanted` of it.
+    fn reader(&self, root: BlobRoot, wanted: &Range<u64>) -> Result<Reader, StoreError> {
+        let held = Held { root, shape: self.index.shape(root)? };
+        Reader::open(self.source(held)?, held, wanted)
     }
 }
 
@@ -161,20 +230,47 @@ impl BlobStore {
     /// was killed are removed in the background where there is a runtime.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::Index`].
+    /// [`StoreError::Io`], [`StoreError::Index`]; [`StoreError::NoBucket`] where blobs of it lie in one.
     pub fn open(directory: &Path, quota_bytes: u64) -> Result<Self, StoreError> {
-        let layout = Layout::open(directory)?;
-        let index = Index::open(&directory.join("index.redb"), CACHE_BYTES)?;
+        let (layout, index) = parts(directory)?;
+        if index.needs_bucket()? {
+            return Err(StoreError::NoBucket);
+        }
+        Self::over(layout, index, None, quota_bytes)
+    }
+
+    /// The same, with its blobs in the part `part` of a bucket where one is configured. What is being taken in and the
+    /// index are in `directory`. Where the bucket cannot be reached now, the store opens, and says so whenever it is asked
+    /// for bytes.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`], and [`BucketError`](super::BucketError) where waiting would not help.
+    pub async fn open_at(
+        directory: PathBuf,
+        quota_bytes: u64,
+        bucket: Option<&BucketConfig>,
+        part: &str,
+    ) -> anyhow::Result<Self> {
+        let Some(config) = bucket else {
+            return Ok(tokio::task::spawn_blocking(move || Self::open(&directory, quota_bytes)).await??);
+        };
+        let (layout, index) = tokio::task::spawn_blocking(move || parts(&directory)).await??;
+        let bucket = Bucket::connect(config, part, Arc::clone(&index)).await?;
+        Ok(tokio::task::spawn_blocking(move || Self::over(layout, index, Some(bucket), quota_bytes))
+            .await??)
+    }
+
+    pub(super) fn over(
+        layout: Layout,
+        index: Arc<Index>,
+        bucket: Option<Arc<Bucket>>,
+        quota_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let (stored_bytes, blobs) = index.totals()?;
         let usage = Usage { stored_bytes, blobs, quota_bytes, incoming_bytes: 0 };
         let books = Mutex::new(Books { usage });
-        let state = Arc::new(State {
-            layout,
-            index,
-            books,
-            names: Mutex::default(),
-            closing: AtomicBool::new(false),
-        });
+        let (names, closing) = (Names::default(), CancellationToken::new());
+        let state = Arc::new(State { layout, bucket, index, books, names, closing });
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS as usize));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let state = Arc::clone(&state);
@@ -182,7 +278,7 @@ impl BlobStore {
             let permit = Arc::clone(&transfers).try_acquire_owned().map_err(|_| StoreError::Closed)?;
             runtime.spawn_blocking(move || {
                 if let Err(error) = state.remove_strays() {
-                    tracing::warn!(%error, "files that no blob belongs to could not be removed");
+                    tracing::warn!(%error, "what no blob belongs to could not be removed");
                 }
                 drop(state);
                 drop(permit);
@@ -205,6 +301,19 @@ impl BlobStore {
         });
         worked.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+impl Drop for BlobStore {
+    fn drop(&mut self) {
+        self.state.closing.cancel();
+    }
+}
+
+/// What lies in a store's directory.
+pub(super) fn parts(directory: &Path) -> Result<(Layout, Arc<Index>), StoreError> {
+    let layout = Layout::open(directory)?;
+    let index = Index::open(&directory.join("index.redb"), CACHE_BYTES)?;
+    Ok((layout, Arc::new(index)))
 }
 
 /// What an upload's thread is told.
@@ -260,8 +369,17 @@ impl Blobs for BlobStore {
     ) -> Result<bool, StoreError> {
         let (partials, lease) = (Arc::clone(&self.partials), lease.to_vec());
         self.blocking(move |state| {
-            let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-            partials.take(&state, Held { root, shape }, &range, &slice, &lease)
+            let held = Held { root, shape };
+            let took = {
+                let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
+                partials.take(&state, held, &range, &slice, &lease)?
+            };
+            match took {
+                Took::Held => Ok(true),
+                Took::Some => Ok(false),
+                // Not with all others waiting: it may have far to go.
+                Took::Last(partial) => partial.finish(held, &lease).map(|()| true),
+            }
         })
         .await
     }
@@ -272,10 +390,13 @@ impl Blobs for BlobStore {
 
     async fn read(&self, root: BlobRoot, mut range: Range<u64>) -> Result<ByteStream, StoreError> {
         let (pieces, mut read) = mpsc::channel(PIECES);
-        let mut reader = self.blocking(move |state| state.reader(root)).await?;
+        let wanted = range.clone();
+        let reader = self.blocking(move |state| state.reader(root, &wanted)).await?;
         let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
+            // Let go before the permit.
+            let mut reader = reader;
             loop {
                 let piece = match reader.next(&mut range) {
                     Ok(None) => return,
@@ -292,7 +413,7 @@ impl Blobs for BlobStore {
     }
 
     async fn export(&self, root: BlobRoot, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.blocking(move |state| slices::export(&mut state.reader(root)?, &range)).await
+        self.blocking(move |state| slices::export(&mut state.reader(root, &range)?, &range)).await
     }
 
     async fn proof_material(
@@ -302,7 +423,7 @@ impl Blobs for BlobStore {
     ) -> Result<(HashTree, Vec<(u32, Bytes)>), StoreError> {
         let groups = groups.clone();
         self.blocking(move |state| {
-            let mut reader = state.reader(root)?;
+            let mut reader = state.reader(root, &(0..0))?;
             let known = reader.tree().shape().groups();
             let mut found = Vec::new();
             for group in groups.into_iter().filter(|group| *group < known) {
@@ -358,10 +479,14 @@ impl Blobs for BlobStore {
     }
 
     async fn shutdown(&self) {
-        self.state.closing.store(true, Ordering::Relaxed);
+        self.state.closing.cancel();
         // Whoever has all permits knows that nobody else has one.
         let all = self.transfers.acquire_many(MAX_TRANSFERS).await;
         self.transfers.close();
         drop(all);
+        if let Some(bucket) = &self.state.bucket {
+            bucket.windows.close();
+            bucket.windows.wait().await;
+        }
     }
 }

@@ -44,17 +44,16 @@ impl Incoming {
         Ok(())
     }
 
-    /// Syncs the blob, puts it in its place and enters it in the index under `lease`. Blocks on the disk.
+    /// Puts the blob in its place, for good, and enters it in the index under `lease`. Blocks on the disk and the network.
     pub(super) fn finish(mut self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
         let tree = std::mem::take(&mut self.hasher).finish();
         let held = Held { root: tree.root(), shape: tree.shape() };
         if let Some(expected) = expected.filter(|expected| *expected != held.root) {
             return Err(StoreError::Forged { expected });
         }
-        // Written and synced also where the blob is here already: what is here may have rotted, and this has not.
+        // Written also where the blob is here already: what is here may have rotted, and this has not.
         self.file.write_all(&tree.to_bytes())?;
-        self.file.sync_all()?;
-        self.state.settle(&self.path, held, lease)?;
+        self.state.settle(&self.file, &self.path, held, lease)?;
         Ok(held)
     }
 

@@ -26,8 +26,18 @@ const MAX_PARTIALS: usize = 256;
 #[derive(Default)]
 pub(super) struct Partials(BTreeMap<BlobRoot, Partial>);
 
+/// What came of a slice.
+pub(super) enum Took {
+    /// The blob is here, and leased.
+    Held,
+    /// It is not whole yet.
+    Some,
+    /// It is whole, and to be finished.
+    Last(Partial),
+}
+
 /// One of them. Dropped before it is whole, it leaves nothing behind.
-struct Partial {
+pub(super) struct Partial {
     state: Arc<State>,
     path: PathBuf,
     file: File,
@@ -37,7 +47,7 @@ struct Partial {
 }
 
 impl Partials {
-    /// Takes in what a slice holds; says whether the blob is whole now, durable and leased. Blocks on the disk.
+    /// Takes in what a slice holds. Blocks on the disk.
     pub(super) fn take(
         &mut self,
         state: &Arc<State>,
@@ -45,14 +55,14 @@ impl Partials {
         range: &Range<u64>,
         slice: &[u8],
         lease: &[u8],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Took, StoreError> {
         let Held { root, shape } = held;
         if let Ok(known) = state.index.shape(root) {
             if known != shape {
                 return Err(StoreError::Forged { expected: root });
             }
             state.index.lease(root, lease)?;
-            return Ok(true);
+            return Ok(Took::Held);
         }
         if !self.0.contains_key(&root) {
             if self.0.len() >= MAX_PARTIALS {
@@ -68,14 +78,13 @@ impl Partials {
         let taken = partial.take(root, range, slice);
         if partial.missing < partial.shape.groups() && taken.is_ok() && partial.missing == 0 {
             let partial = self.0.remove(&root).ok_or(StoreError::Absent { root })?;
-            partial.finish(held, lease)?;
-            return Ok(true);
+            return Ok(Took::Last(partial));
         }
         if self.0.get(&root).is_some_and(|partial| partial.missing == partial.shape.groups()) {
             // Nothing true has come: whoever made this up shall not keep a place.
             self.0.remove(&root);
         }
-        taken.map(|()| false)
+        taken.map(|()| Took::Some)
     }
 }
 
@@ -113,14 +122,14 @@ impl Partial {
         })
     }
 
-    fn finish(mut self, held: Held, lease: &[u8]) -> Result<(), StoreError> {
+    /// Puts the blob in its place, for good, and leases it. Blocks on the disk and the network.
+    pub(super) fn finish(mut self, held: Held, lease: &[u8]) -> Result<(), StoreError> {
         if self.shape.pages() > 0 {
             let hashes = self.hashes.iter().flatten().flatten().copied().collect::<Vec<u8>>();
             self.file.seek(SeekFrom::Start(self.shape.size()))?;
             self.file.write_all(&hashes)?;
         }
-        self.file.sync_all()?;
-        self.state.settle(&self.path, held, lease)
+        self.state.settle(&self.file, &self.path, held, lease)
     }
 }
 
