@@ -9,7 +9,7 @@ use std::{
 
 use shared::base::{BlobRoot, blob::BlobHasher};
 
-use super::{Held, StoreError, blob_store::State};
+use super::{Held, StoreError, state::State};
 
 /// Counted in the store's books at a time, so that not every piece of a stream takes the lock.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;

@@ -24,6 +24,7 @@ mod partial;
 mod reader;
 mod scrub;
 mod slices;
+mod state;
 
 use std::{collections::BTreeSet, io, ops::Range};
 

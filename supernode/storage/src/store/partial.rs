@@ -17,7 +17,7 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES},
 };
 
-use super::{Held, StoreError, blob_store::State, slices};
+use super::{Held, StoreError, slices, state::State};
 
 /// Blobs that may be in the making at a time: each holds a file open, and room within the quota.
 const MAX_PARTIALS: usize = 256;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use shared::base::BlobRoot;
 
-use super::{Held, StoreError, blob_store::State, editions::Edition};
+use super::{Held, StoreError, editions::Edition, state::State};
 
 /// What a round of scrubbing found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

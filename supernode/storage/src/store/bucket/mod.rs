@@ -160,7 +160,7 @@ impl Bucket {
             }
         };
         let claimed = tokio::time::timeout(ANSWER_WITHIN, self.claimed.get_or_try_init(claim)).await;
-        claimed.map_err(|_| self.slow(ANSWER_WITHIN))?.map(|()| ())
+        claimed.map_err(|_| self.slow(ANSWER_WITHIN))?.copied()
     }
 
     fn own_mark(&self) -> Result<String, StoreError> {
