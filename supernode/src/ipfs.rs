@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream::BoxStream};
 use net::{Multiaddr, Network};
 use shared::identity::{Keypair, PeerId};
-use storage::ipfs::{Gateway, Incoming, Ipfs, IpfsConfig, PROTOCOL, Peering, door};
+use storage::{
+    ipfs::{Gateway, Incoming, Ipfs, IpfsConfig, PROTOCOL, Peering, door},
+    store::BucketConfig,
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -49,9 +52,10 @@ pub(crate) struct Started {
     pub(crate) url: String,
 }
 
-/// Starts the service, until `shutdown`. Without a network it is a gateway alone.
+/// Starts the service, until `shutdown`, with its blobs in a bucket where there is one. Without a network it is a gateway alone.
 pub(crate) async fn join(
     config: IpfsConfig,
+    bucket: Option<&BucketConfig>,
     data_dir: &Path,
     key: &Keypair,
     network: Option<&Arc<Network>>,
@@ -60,7 +64,7 @@ pub(crate) async fn join(
 ) -> anyhow::Result<Started> {
     let peering =
         network.map(|network| Arc::new(Peers(Arc::downgrade(network), network.links())) as Arc<dyn Peering>);
-    let ipfs = Ipfs::open(config, &data_dir.join(DIRECTORY), key.clone(), peering).await?;
+    let ipfs = Ipfs::open(config, &data_dir.join(DIRECTORY), bucket, key.clone(), peering).await?;
     let gateway = Gateway::bind(Arc::clone(&ipfs)).await?;
     let url = gateway.url();
     let exchange = exchange.unwrap_or_else(|| mpsc::channel(1).1);

@@ -101,7 +101,8 @@ pub(crate) async fn join(
     // Who holds passes on what others offer, and so hears it too.
     let mut adverts = network.subscribe(HOLDERS_TOPIC).await?;
     if let Some(hold) = config.hold.clone() {
-        let hold = Hold::open(hold, &directory.join(HELD_DIRECTORY), key.clone(), Arc::clone(&heard)).await?;
+        let (directory, bucket) = (directory.join(HELD_DIRECTORY), config.bucket.as_ref());
+        let hold = Hold::open(hold, &directory, bucket, key.clone(), Arc::clone(&heard)).await?;
         running.push(hold.run(Arc::clone(&strangers), shards, shutdown.clone()));
     }
     let own = match config.own.clone() {

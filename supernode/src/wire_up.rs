@@ -72,6 +72,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let garbage = tokio::spawn(collect_garbage(cdn.clone(), shutdown.clone()));
 
     // The network.
+    let bucket = config.storage.as_ref().and_then(|storage| storage.bucket.clone());
     let ipfs_config = config.storage.as_ref().and_then(|storage| storage.ipfs.clone());
     let (network, swarm, storing, exchange) = match config.network {
         Some(mut network) => {
@@ -128,7 +129,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let ipfs = match ipfs_config {
         Some(config) => {
-            let started = ipfs::join(config, data_dir.path(), &key, network.as_ref(), exchange, &shutdown);
+            let bucket = bucket.as_ref();
+            let started =
+                ipfs::join(config, bucket, data_dir.path(), &key, network.as_ref(), exchange, &shutdown);
             Some(started.await?)
         }
         None => None,

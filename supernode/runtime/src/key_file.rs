@@ -83,6 +83,20 @@ fn write_secret(path: &Path, prefix: &str, secret: &[u8; 32]) -> anyhow::Result<
     write_whole(path, text.as_bytes(), true).with_context(|| format!("writing the key {shown}"))
 }
 
+/// The text of a file that holds a secret of an operator's, for a service elsewhere.
+///
+/// # Errors
+/// Says whether the file is missing, is far too long for a secret, or can be read by others.
+pub fn read_secret_file(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    let found = fs::metadata(path).with_context(|| format!("no key at {shown}"))?;
+    if found.len() > KEY_FILE_BYTES_MAX {
+        bail!("{shown} is not a key: it has {} bytes", found.len());
+    }
+    refuse_readable_by_others(path, &found)?;
+    fs::read_to_string(path).with_context(|| format!("reading the key {shown}"))
+}
+
 /// `command` makes such a file.
 fn read_secret(path: &Path, prefix: &str, command: &str) -> anyhow::Result<[u8; 32]> {
     let shown = path.display();

@@ -16,6 +16,6 @@ pub use config::{ConfigError, load};
 pub use data_dir::{DataDir, DataDirError};
 pub use key_file::{
     create_account_key, create_key, load_account_key, load_key, load_or_create_account_key,
-    load_or_create_key, random_seed,
+    load_or_create_key, random_seed, read_secret_file,
 };
 pub use whole_file::{sync_directory, write_whole};

@@ -8,6 +8,7 @@ use shared::{identity::PublicKey, storage::erasure::Profile};
 
 use crate::{
     ipfs::IpfsConfig,
+    store::BucketConfig,
     strangers::{HoldConfig, OwnConfig},
 };
 
@@ -19,7 +20,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The door's certificate; without one it speaks plain HTTP, for this machine or behind a proxy.
     pub tls: Option<Tls>,
-    /// Space for blobs in the data directory, in MiB.
+    /// Space for blobs, in the data directory or the bucket, in MiB.
     pub quota_mib: u64,
     /// Hosts below which a bucket's name is a host of its own (virtual-host style).
     pub domains: Vec<String>,
@@ -31,6 +32,8 @@ pub struct Config {
     pub connections_per_source: usize,
     /// Uploads in parts that are neither finished nor aborted within so many days are ended.
     pub upload_days: u64,
+    /// How often some of the door's blobs are read back and verified, in seconds.
+    pub scrub_seconds: u64,
     /// In how many shards the door's objects are spread over holders, and how many of them suffice: `"4/12"`. Without
     /// this line they lie on this node alone.
     #[serde(deserialize_with = "profile")]
@@ -41,6 +44,8 @@ pub struct Config {
     /// Whose grants are good here, by the issuers' keys, and for which account each stands.
     #[serde(deserialize_with = "issuers")]
     pub issuers: BTreeMap<PublicKey, String>,
+    /// Where blobs lie instead of in the data directory. The index of what is where stays there.
+    pub bucket: Option<BucketConfig>,
     /// Shards of others; none without this section.
     pub hold: Option<HoldConfig>,
     /// Objects of this node at others; none without this section.
@@ -71,9 +76,11 @@ impl Default for Config {
             // A tool with a dozen transfers at a time, ten times over.
             connections_per_source: 128,
             upload_days: 7,
+            scrub_seconds: 60,
             profile: None,
             s3: None,
             issuers: BTreeMap::new(),
+            bucket: None,
             hold: None,
             own: None,
             ipfs: None,

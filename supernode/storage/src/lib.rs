@@ -1,4 +1,4 @@
-//! The supernode's storage service: blobs on disk, objects with their metadata, and the S3 door.
+//! The supernode's storage service: blobs on disk or in a bucket, objects with their metadata, and the S3 door.
 //!
 //! ```text
 //! s3/ ─► objects/ ─┬─► meta/       who owns what, which version is which: one redb transaction an operation
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! An operation is acknowledged once it survives the death of the process and of the machine: the blobs are
-//! synced, then the metadata is committed, then the client hears of it.
+//! synced, or confirmed by the bucket's server, then the metadata is committed, then the client hears of it.
 
 mod commits;
 mod config;

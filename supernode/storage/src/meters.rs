@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::store::{ByteStream, Usage};
+use crate::store::{ByteStream, ScrubReport, Usage};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Status {
@@ -27,6 +27,8 @@ pub struct Meters {
     incoming_bytes: Gauge,
     quota_bytes: Gauge,
     blobs: Gauge,
+    rotten: Counter,
+    missing: Counter,
 }
 
 impl Meters {
@@ -42,7 +44,14 @@ impl Meters {
         registry.register("incoming_bytes", "Bytes of blobs under way", meters.incoming_bytes.clone());
         registry.register("quota_bytes", "Bytes that blobs may take", meters.quota_bytes.clone());
         registry.register("blobs", "Whole blobs", meters.blobs.clone());
+        registry.register("rotten_blobs", "Blobs that a scrub found damaged", meters.rotten.clone());
+        registry.register("missing_blobs", "Blobs that a scrub found gone", meters.missing.clone());
         meters
+    }
+
+    pub(crate) fn scrubbed(&self, report: &ScrubReport) {
+        self.rotten.inc_by(report.rotten.len() as u64);
+        self.missing.inc_by(report.missing.len() as u64);
     }
 
     pub(crate) fn received(&self, bytes: u64) {

@@ -11,16 +11,17 @@ use crate::{
     meta::Meta,
     objects::{Keys, LocalSegments, Objects, Segments},
     s3::{AccessKeys, Grants, S3Server},
-    store::{Blobs, DiskBlobs},
+    store::{BlobStore, Blobs},
     strangers::{SpreadSegments, own::Own},
 };
 
 /// How often the meters are told how full the store is.
 const USAGE_EVERY: Duration = Duration::from_secs(5);
-/// How often a few blobs are read and hashed.
-const SCRUB_EVERY: Duration = Duration::from_secs(60);
-/// So many at a time: at most 64 MiB each, and seldom that.
+/// Blobs read and hashed at a time: at most 64 MiB each, and seldom that.
 const SCRUB_BLOBS: usize = 16;
+
+/// Where in a bucket the door's blobs lie.
+const BUCKET_PART: &str = "door";
 
 /// Storage on this node, listening and not answering yet.
 pub struct Storage {
@@ -29,6 +30,7 @@ pub struct Storage {
     server: S3Server,
     meters: Meters,
     upload_age: Duration,
+    scrub_every: Duration,
 }
 
 impl Storage {
@@ -45,12 +47,10 @@ impl Storage {
     ) -> anyhow::Result<Self> {
         let directory = data_dir.join("storage");
         let quota = config.quota_mib.saturating_mul(1 << 20);
-        let (store, meta) = tokio::task::spawn_blocking(move || {
-            let store = DiskBlobs::open(&directory, quota).context("the blob store cannot be opened")?;
-            let meta = Meta::open(&directory.join("meta.redb")).context("the metadata cannot be opened")?;
-            anyhow::Ok((store, meta))
-        })
-        .await??;
+        let store = BlobStore::open_at(directory.clone(), quota, config.bucket.as_ref(), BUCKET_PART).await;
+        let store = store.context("the blob store cannot be opened")?;
+        let meta = tokio::task::spawn_blocking(move || Meta::open(&directory.join("meta.redb"))).await?;
+        let meta = meta.context("the metadata cannot be opened")?;
         let blobs: Arc<dyn Blobs> = Arc::new(store);
         let segments: Arc<dyn Segments> = match (own, config.profile) {
             (Some(own), profile) => Arc::new(SpreadSegments::new(own, Arc::clone(&blobs), profile)),
@@ -66,7 +66,8 @@ impl Storage {
         meters.usage(blobs.usage());
         let server = S3Server::bind(config, objects.clone(), keys, grants, meters.clone()).await?;
         let upload_age = Duration::from_secs(config.upload_days.saturating_mul(86_400));
-        Ok(Self { blobs, objects, server, meters, upload_age })
+        let scrub_every = Duration::from_secs(config.scrub_seconds.max(1));
+        Ok(Self { blobs, objects, server, meters, upload_age, scrub_every })
     }
 
     /// Where the S3 door listens.
@@ -86,7 +87,7 @@ impl Storage {
         let tasks = TaskTracker::new();
         tasks.spawn(self.objects.clone().upkeep(self.upload_age, shutdown.clone()));
         tasks.spawn(show_usage(Arc::clone(&self.blobs), self.meters.clone(), shutdown.clone()));
-        tasks.spawn(scrub(Arc::clone(&self.blobs), shutdown.clone()));
+        tasks.spawn(scrub(Arc::clone(&self.blobs), self.scrub_every, self.meters.clone(), shutdown.clone()));
         self.server.run(shutdown).await;
         tasks.close();
         tasks.wait().await;
@@ -103,11 +104,14 @@ async fn show_usage(blobs: Arc<dyn Blobs>, meters: Meters, shutdown: Cancellatio
     }
 }
 
-async fn scrub(blobs: Arc<dyn Blobs>, shutdown: CancellationToken) {
+async fn scrub(blobs: Arc<dyn Blobs>, every: Duration, meters: Meters, shutdown: CancellationToken) {
     let mut after = None;
-    while shutdown.run_until_cancelled(tokio::time::sleep(SCRUB_EVERY)).await.is_some() {
+    while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
         match blobs.scrub(after, SCRUB_BLOBS).await {
-            Ok(report) => after = report.next,
+            Ok(report) => {
+                meters.scrubbed(&report);
+                after = report.next;
+            }
             Err(error) => tracing::warn!(%error, "blobs could not be scrubbed"),
         }
     }

@@ -29,6 +29,12 @@ fn bad_configuration_is_refused_naming_the_line() {
     check(&format!("{site}refresh_seconds = 0\n"), &["node.toml:6", "at least 1"]);
     check(&format!("{site}origin = \"http://a/\"\n"), &["\"a\"", "blackhole publish --origin"]);
     check(&format!("{site}origin = \"http://a/\"\ndelegation = \"none\"\n"), &["\"a\"", "none"]);
+    let bucket = format!("{node}[storage]\nlisten = \"127.0.0.1:0\"\n[storage.bucket]\n");
+    check(&bucket, &["node.toml:5", "name"]);
+    let bucket = format!("{bucket}name = \"b\"\n");
+    check(&format!("{bucket}secret = \"s\"\n"), &["node.toml:7", "unknown field `secret`", "key_file"]);
+    check(&format!("{bucket}endpoint = \"nowhere\"\n"), &["node.toml:7", "https://s3.example.com"]);
+    check(&format!("{bucket}key_file = \"DATA/none\"\n"), &["storage.bucket.key_file", "no key at"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     http::{Answer, head, read_answer},
-    process::PATIENCE,
+    process::{PATIENCE, run},
 };
 
 /// Whom it asks, and as whom.
@@ -24,6 +24,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Of the door of a node with this configuration, with a key of its own.
+    pub(crate) fn new(config: &str, door: SocketAddr) -> Self {
+        let key: serde_json::Value =
+            serde_json::from_str(&run(&["storage", "key", "create", "--config", config])).unwrap();
+        let said = |name: &str| key[name].as_str().unwrap().to_owned();
+        Self { door, id: said("access_key_id"), secret: said("secret_access_key") }
+    }
+
     /// Asks for a path of letters that need no escaping. A query behind it is of such letters too, in order.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         self.try_ask(method, path, body).expect("the door answers")

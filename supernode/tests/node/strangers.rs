@@ -189,13 +189,7 @@ impl Network {
 
     /// A client of the owner's S3 door, with a key of its own.
     pub(crate) fn s3(&self) -> Client {
-        let config = self.world.text("owner.toml");
-        let output = blackhole(&["storage", "key", "create", "--config", &config]).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        let key: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let said = |name: &str| key[name].as_str().unwrap().to_owned();
-        let door = self.owner.as_ref().unwrap().s3.unwrap();
-        Client { door, id: said("access_key_id"), secret: said("secret_access_key") }
+        Client::new(&self.world.text("owner.toml"), self.owner.as_ref().unwrap().s3.unwrap())
     }
 
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {

@@ -42,7 +42,7 @@ use self::{
     exchange::Exchange,
     map::{Location, Map},
 };
-use crate::store::{Blobs, DiskBlobs};
+use crate::store::{BlobStore, Blobs, BucketConfig};
 
 pub use config::IpfsConfig;
 pub use exchange::Incoming;
@@ -50,6 +50,8 @@ pub use gateway::Gateway;
 pub use map::Pin;
 pub use shared::storage::ipfs::bitswap::PROTOCOL;
 
+/// Where in a bucket the bytes of pins lie.
+const BUCKET_PART: &str = "ipfs";
 /// Blobs that nobody leases any more are looked for so often.
 const GARBAGE_EVERY: Duration = Duration::from_secs(600);
 
@@ -88,16 +90,14 @@ impl Ipfs {
     pub async fn open(
         config: IpfsConfig,
         directory: &Path,
+        bucket: Option<&BucketConfig>,
         key: Keypair,
         peering: Option<Arc<dyn Peering>>,
     ) -> anyhow::Result<Arc<Self>> {
         let (path, quota) = (directory.to_owned(), config.quota_mib.saturating_mul(1 << 20));
-        let (blobs, map) = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&path)?;
-            let blobs = DiskBlobs::open(&path, quota).context("the blob store of IPFS cannot be opened")?;
-            anyhow::Ok((blobs, Map::open(&path.join("map.redb"))?))
-        })
-        .await??;
+        let blobs = BlobStore::open_at(path.clone(), quota, bucket, BUCKET_PART).await;
+        let blobs = blobs.context("the blob store of IPFS cannot be opened")?;
+        let map = tokio::task::spawn_blocking(move || Map::open(&path.join("map.redb"))).await??;
         let exchange = Exchange::default();
         let ipfs = Arc::new(Self { blobs: Arc::new(blobs), map, key, config, peering, exchange });
         sink::recover(&ipfs).await.context("what the last run left unfinished cannot be removed")?;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     meta::{BucketRow, Condition, Meta},
-    store::{Blobs, DiskBlobs},
+    store::{BlobStore, Blobs},
 };
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let blobs: Arc<dyn Blobs> = Arc::new(DiskBlobs::open(directory.path(), 1 << 30).unwrap());
+        let blobs: Arc<dyn Blobs> = Arc::new(BlobStore::open(directory.path(), 1 << 30).unwrap());
         let meta = Meta::open(&directory.path().join("meta.redb")).unwrap();
         let segments = Arc::new(LocalSegments::new(Arc::clone(&blobs)));
         let objects = Objects::new(meta, segments, Keys::new(&Keypair::from_secret([5; 32])));

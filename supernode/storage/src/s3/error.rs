@@ -48,7 +48,14 @@ pub(super) fn write(error: WriteError) -> S3Error {
     match error {
         WriteError::Source(error) => match error.downcast::<S3Error>() {
             Ok(said) => *said,
-            Err(error) => source(error),
+            // The bytes of a copy come from the store too.
+            Err(error) => {
+                match error.downcast::<std::io::Error>().map(|error| error.downcast::<StoreError>()) {
+                    Ok(Ok(error)) => store(error),
+                    Ok(Err(error)) => source(error.into()),
+                    Err(error) => source(error),
+                }
+            }
         },
         WriteError::TooLong(error) => s3_error!(error, EntityTooLarge),
         WriteError::Store(error) => store(error),
@@ -95,6 +102,14 @@ fn store(error: StoreError) -> S3Error {
         }
         StoreError::Closed => s3_error!(ServiceUnavailable, "The node is shutting down"),
         StoreError::Busy => s3_error!(SlowDown),
+        error @ StoreError::Bucket(_) => {
+            tracing::warn!(%error, "the bucket failed an object");
+            s3_error!(
+                error,
+                ServiceUnavailable,
+                "What this node keeps in its bucket cannot be reached now; try again."
+            )
+        }
         error @ StoreError::Holders(_) => {
             tracing::warn!(%error, "holders failed an object");
             s3_error!(error, ServiceUnavailable, "Too few of those who hold the data can be reached now.")

@@ -4,6 +4,8 @@ use std::io;
 
 use shared::base::BlobRoot;
 
+use super::BucketError;
+
 /// Why an operation on blobs failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -34,9 +36,15 @@ pub enum StoreError {
         /// What was said.
         expected: BlobRoot,
     },
-    /// What lies on the disk is not what was written.
-    #[error("blob {root} has rotted on the disk")]
+    /// What lies on the disk or in the bucket is not what was written.
+    #[error("blob {root} has rotted where it is kept")]
     Rotten {
+        /// Its name.
+        root: BlobRoot,
+    },
+    /// What was written is not there any more.
+    #[error("the bytes of blob {root} are gone from where they were kept")]
+    Missing {
         /// Its name.
         root: BlobRoot,
     },
@@ -49,6 +57,14 @@ pub enum StoreError {
     /// The disk.
     #[error("the disk says: {0}")]
     Io(#[from] io::Error),
+    /// Blobs of this store lie in a bucket, and the configuration names none.
+    #[error(
+        "blobs of this store lie in a bucket; name it in the section [storage.bucket], as it was when they came"
+    )]
+    NoBucket,
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The index.
     #[error("the index says: {0}")]
     Index(#[from] Box<redb::Error>),

@@ -9,14 +9,14 @@ use std::{
 
 use shared::base::{BlobRoot, blob::BlobHasher};
 
-use super::{Held, StoreError, disk::Disk};
+use super::{Held, StoreError, state::State};
 
 /// Counted in the store's books at a time, so that not every piece of a stream takes the lock.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
 
 /// A blob under way. Dropped before [`Incoming::finish`], it leaves nothing behind.
 pub(super) struct Incoming {
-    disk: Arc<Disk>,
+    state: Arc<State>,
     path: PathBuf,
     file: File,
     hasher: BlobHasher,
@@ -26,10 +26,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn begin(disk: Arc<Disk>) -> Result<Self, StoreError> {
-        let path = disk.layout.unfinished();
+    pub(super) fn begin(state: Arc<State>) -> Result<Self, StoreError> {
+        let path = state.layout.unfinished();
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { disk, path, file, hasher: BlobHasher::default(), reserved: 0, written: 0 })
+        Ok(Self { state, path, file, hasher: BlobHasher::default(), reserved: 0, written: 0 })
     }
 
     /// Takes the next bytes. Blocks on the disk.
@@ -44,23 +44,22 @@ impl Incoming {
         Ok(())
     }
 
-    /// Syncs the blob, puts it in its place and enters it in the index under `lease`. Blocks on the disk.
+    /// Puts the blob in its place, for good, and enters it in the index under `lease`. Blocks on the disk and the network.
     pub(super) fn finish(mut self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
         let tree = std::mem::take(&mut self.hasher).finish();
         let held = Held { root: tree.root(), shape: tree.shape() };
         if let Some(expected) = expected.filter(|expected| *expected != held.root) {
             return Err(StoreError::Forged { expected });
         }
-        // Written and synced also where the blob is here already: what is here may have rotted, and this has not.
+        // Written also where the blob is here already: what is here may have rotted, and this has not.
         self.file.write_all(&tree.to_bytes())?;
-        self.file.sync_all()?;
-        self.disk.settle(&self.path, held, lease)?;
+        self.state.settle(&self.file, &self.path, held, lease)?;
         Ok(held)
     }
 
     /// Sees that `total` bytes fit the quota, beside all others that are under way; a step ahead where that fits too.
     fn reserve(&mut self, total: u64) -> Result<(), StoreError> {
-        let mut books = self.disk.books();
+        let mut books = self.state.books();
         let ahead = total.next_multiple_of(RESERVE_STEP_BYTES) - self.reserved;
         let more = if books.room_for(ahead).is_ok() { ahead } else { total - self.reserved };
         books.room_for(more)?;
@@ -72,7 +71,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        self.disk.books().usage.incoming_bytes -= self.reserved;
+        self.state.books().usage.incoming_bytes -= self.reserved;
         // Gone already where the blob was finished.
         let _ = fs::remove_file(&self.path);
     }

@@ -6,11 +6,15 @@
 use std::path::Path;
 
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
 };
 use shared::base::{BlobRoot, blob::BlobShape};
 
-use super::{Held, MAX_LEASE_BYTES, StoreError};
+use super::{
+    Held, MAX_LEASE_BYTES, StoreError,
+    editions::{self, Edition, Gone},
+};
 
 /// Root to length.
 const BLOBS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("blobs-1");
@@ -23,7 +27,15 @@ const IDLE: TableDefinition<'_, [u8; 32], ()> = TableDefinition::new("idle-1");
 
 /// The index's database.
 pub(super) struct Index {
-    database: Database,
+    pub(super) database: Database,
+}
+
+/// What entering a blob changed.
+pub(super) struct Entered {
+    /// Whether it was not held before.
+    pub(super) new: bool,
+    /// Where it lay, if it was.
+    pub(super) replaced: Option<Edition>,
 }
 
 impl Index {
@@ -34,14 +46,15 @@ impl Index {
         write.open_table(LEASES)?;
         write.open_table(COUNTS)?;
         write.open_table(IDLE)?;
+        editions::open(&write)?;
         write.commit()?;
         Ok(Self { database })
     }
 
-    /// Bytes and number of all blobs.
+    /// Bytes and number of all blobs; the bytes also of what is still to be deleted.
     pub(super) fn totals(&self) -> Result<(u64, u64), StoreError> {
         let table = self.database.begin_read()?.open_table(BLOBS)?;
-        let mut bytes = 0;
+        let mut bytes = self.gone_bytes()?;
         for row in table.iter()? {
             bytes += row?.1.value();
         }
@@ -49,18 +62,23 @@ impl Index {
     }
 
     pub(super) fn shape(&self, root: BlobRoot) -> Result<BlobShape, StoreError> {
-        let table = self.database.begin_read()?.open_table(BLOBS)?;
+        Self::shape_in(&self.database.begin_read()?, root)
+    }
+
+    pub(super) fn shape_in(read: &ReadTransaction, root: BlobRoot) -> Result<BlobShape, StoreError> {
+        let table = read.open_table(BLOBS)?;
         let bytes = table.get(root.0)?.map(|row| row.value());
         bytes.and_then(BlobShape::new).ok_or(StoreError::Absent { root })
     }
 
-    /// Enters a blob and a lease on it. Says whether the blob is new.
-    pub(super) fn insert(&self, held: Held, lease: &[u8]) -> Result<bool, StoreError> {
+    /// Enters a blob that lies there, and a lease on it.
+    pub(super) fn insert(&self, held: Held, edition: Edition, lease: &[u8]) -> Result<Entered, StoreError> {
         let write = self.database.begin_write()?;
-        let new = write.open_table(BLOBS)?.insert(held.root.0, held.shape.size())?.is_none();
+        let known = write.open_table(BLOBS)?.insert(held.root.0, held.shape.size())?.is_some();
+        let replaced = editions::replace(&write, held, edition, known)?;
         add_lease(&write, held.root, lease)?;
         write.commit()?;
-        Ok(new)
+        Ok(Entered { new: !known, replaced })
     }
 
     pub(super) fn lease(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
@@ -122,8 +140,8 @@ impl Index {
         table.iter()?.map(|row| Ok(BlobRoot(row?.0.value()))).collect()
     }
 
-    /// Forgets those of `roots` that nobody leases, and says which those are, with their lengths.
-    pub(super) fn forget_idle(&self, roots: &[BlobRoot]) -> Result<Vec<(BlobRoot, u64)>, StoreError> {
+    /// Forgets those of `roots` that nobody leases, and says which those are.
+    pub(super) fn forget_idle(&self, roots: &[BlobRoot]) -> Result<Vec<Gone>, StoreError> {
         let write = self.database.begin_write()?;
         let mut forgotten = Vec::new();
         {
@@ -133,7 +151,7 @@ impl Index {
                 // Leased again meanwhile, where it is idle no more.
                 if idle.remove(root.0)?.is_some() {
                     let bytes = blobs.remove(root.0)?.map_or(0, |row| row.value());
-                    forgotten.push((*root, bytes));
+                    forgotten.push(editions::forget(&write, *root, bytes)?);
                 }
             }
         }
@@ -142,12 +160,13 @@ impl Index {
     }
 
     /// Forgets a blob that is lost, with its leases left as they are: who leases it is to hear that it is absent.
-    pub(super) fn forget(&self, root: BlobRoot) -> Result<Option<u64>, StoreError> {
+    pub(super) fn forget(&self, root: BlobRoot) -> Result<Option<Gone>, StoreError> {
         let write = self.database.begin_write()?;
         let bytes = write.open_table(BLOBS)?.remove(root.0)?.map(|row| row.value());
+        let gone = bytes.map(|bytes| editions::forget(&write, root, bytes)).transpose()?;
         write.open_table(IDLE)?.remove(root.0)?;
         write.commit()?;
-        Ok(bytes)
+        Ok(gone)
     }
 
     /// The next blobs in order of their roots.

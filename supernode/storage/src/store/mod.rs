@@ -1,7 +1,8 @@
-//! Blobs on this machine's disk, named by their BLAKE3 root.
+//! Blobs on this machine's disk or in a bucket, named by their BLAKE3 root.
 //!
 //! What a caller may rely on:
-//! - a blob that was taken in is on the disk, synced, before its taker hears so, and under the taker's lease;
+//! - a blob that was taken in is on the disk, synced, or confirmed by the bucket's server, before its taker hears so, and
+//!   under the taker's lease;
 //! - every byte that is read was verified against the root just before, in groups of 16 KiB; what has rotted is an
 //!   error and never bytes;
 //! - what nobody leases goes at the next [`Blobs::collect_garbage`], and nothing else does;
@@ -11,15 +12,19 @@
 //!
 //! Non-goals: who may read, what the bytes mean, and other machines.
 
-mod disk;
+mod blob_store;
+mod bucket;
+mod editions;
 mod error;
 mod incoming;
 mod index;
 mod layout;
+mod names;
 mod partial;
 mod reader;
 mod scrub;
 mod slices;
+mod state;
 
 use std::{collections::BTreeSet, io, ops::Range};
 
@@ -31,7 +36,8 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES, HashTree},
 };
 
-pub use disk::DiskBlobs;
+pub use blob_store::BlobStore;
+pub use bucket::{BucketConfig, BucketError};
 pub use error::StoreError;
 pub use scrub::ScrubReport;
 
@@ -108,7 +114,7 @@ pub trait Blobs: Send + Sync + 'static {
     /// The bao slice of the groups that `range` touches.
     ///
     /// # Errors
-    /// [`StoreError::Absent`], [`StoreError::Rotten`].
+    /// [`StoreError::Absent`], [`StoreError::Rotten`], [`StoreError::Missing`].
     async fn export(&self, root: BlobRoot, range: Range<u64>) -> Result<Bytes, StoreError>;
 
     /// What a proof is made of: the blob's hashes, and of the groups asked for those that are still what they were.
@@ -150,16 +156,17 @@ pub trait Blobs: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, BlobRoot)>, StoreError>;
 
-    /// Deletes what nobody leases, and says how many bytes that freed.
+    /// Deletes what nobody leases, and says how many bytes that freed. What a bucket cannot delete now, it deletes later.
     ///
     /// # Errors
-    /// What the index or the disk says.
+    /// What the index, the disk or the bucket says.
     async fn collect_garbage(&self) -> Result<u64, StoreError>;
 
-    /// Reads and hashes at most `limit` blobs after `after`. What is rotten is moved aside and named in the report.
+    /// Reads and hashes at most `limit` blobs after `after`, fewer where reading them back is paid for. What is rotten is
+    /// moved aside; what is rotten or missing is named in the report.
     ///
     /// # Errors
-    /// What the index or the disk says.
+    /// What the index, the disk or the bucket says.
     async fn scrub(&self, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError>;
 
     /// How full it is.

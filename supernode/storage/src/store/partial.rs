@@ -17,7 +17,7 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES},
 };
 
-use super::{Held, StoreError, disk::Disk, slices};
+use super::{Held, StoreError, slices, state::State};
 
 /// Blobs that may be in the making at a time: each holds a file open, and room within the quota.
 const MAX_PARTIALS: usize = 256;
@@ -26,9 +26,19 @@ const MAX_PARTIALS: usize = 256;
 #[derive(Default)]
 pub(super) struct Partials(BTreeMap<BlobRoot, Partial>);
 
+/// What came of a slice.
+pub(super) enum Took {
+    /// The blob is here, and leased.
+    Held,
+    /// It is not whole yet.
+    Some,
+    /// It is whole, and to be finished.
+    Last(Partial),
+}
+
 /// One of them. Dropped before it is whole, it leaves nothing behind.
-struct Partial {
-    disk: Arc<Disk>,
+pub(super) struct Partial {
+    state: Arc<State>,
     path: PathBuf,
     file: File,
     shape: BlobShape,
@@ -37,28 +47,28 @@ struct Partial {
 }
 
 impl Partials {
-    /// Takes in what a slice holds; says whether the blob is whole now, durable and leased. Blocks on the disk.
+    /// Takes in what a slice holds. Blocks on the disk.
     pub(super) fn take(
         &mut self,
-        disk: &Arc<Disk>,
+        state: &Arc<State>,
         held: Held,
         range: &Range<u64>,
         slice: &[u8],
         lease: &[u8],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Took, StoreError> {
         let Held { root, shape } = held;
-        if let Ok(known) = disk.index.shape(root) {
+        if let Ok(known) = state.index.shape(root) {
             if known != shape {
                 return Err(StoreError::Forged { expected: root });
             }
-            disk.index.lease(root, lease)?;
-            return Ok(true);
+            state.index.lease(root, lease)?;
+            return Ok(Took::Held);
         }
         if !self.0.contains_key(&root) {
             if self.0.len() >= MAX_PARTIALS {
                 return Err(StoreError::Busy);
             }
-            self.0.insert(root, Partial::begin(Arc::clone(disk), shape)?);
+            self.0.insert(root, Partial::begin(Arc::clone(state), shape)?);
         }
         let partial = self.0.get_mut(&root).ok_or(StoreError::Absent { root })?;
         if partial.shape != shape {
@@ -68,32 +78,31 @@ impl Partials {
         let taken = partial.take(root, range, slice);
         if partial.missing < partial.shape.groups() && taken.is_ok() && partial.missing == 0 {
             let partial = self.0.remove(&root).ok_or(StoreError::Absent { root })?;
-            partial.finish(held, lease)?;
-            return Ok(true);
+            return Ok(Took::Last(partial));
         }
         if self.0.get(&root).is_some_and(|partial| partial.missing == partial.shape.groups()) {
             // Nothing true has come: whoever made this up shall not keep a place.
             self.0.remove(&root);
         }
-        taken.map(|()| false)
+        taken.map(|()| Took::Some)
     }
 }
 
 impl Partial {
-    fn begin(disk: Arc<Disk>, shape: BlobShape) -> Result<Self, StoreError> {
+    fn begin(state: Arc<State>, shape: BlobShape) -> Result<Self, StoreError> {
         {
-            let mut books = disk.books();
+            let mut books = state.books();
             books.room_for(shape.size())?;
             books.usage.incoming_bytes += shape.size();
         }
-        let path = disk.layout.unfinished();
+        let path = state.layout.unfinished();
         match File::options().read(true).write(true).create_new(true).open(&path) {
             Ok(file) => {
                 let (hashes, missing) = (vec![None; shape.groups() as usize], shape.groups());
-                Ok(Self { disk, path, file, shape, hashes, missing })
+                Ok(Self { state, path, file, shape, hashes, missing })
             }
             Err(error) => {
-                disk.books().usage.incoming_bytes -= shape.size();
+                state.books().usage.incoming_bytes -= shape.size();
                 Err(error.into())
             }
         }
@@ -113,20 +122,20 @@ impl Partial {
         })
     }
 
-    fn finish(mut self, held: Held, lease: &[u8]) -> Result<(), StoreError> {
+    /// Puts the blob in its place, for good, and leases it. Blocks on the disk and the network.
+    pub(super) fn finish(mut self, held: Held, lease: &[u8]) -> Result<(), StoreError> {
         if self.shape.pages() > 0 {
             let hashes = self.hashes.iter().flatten().flatten().copied().collect::<Vec<u8>>();
             self.file.seek(SeekFrom::Start(self.shape.size()))?;
             self.file.write_all(&hashes)?;
         }
-        self.file.sync_all()?;
-        self.disk.settle(&self.path, held, lease)
+        self.state.settle(&self.file, &self.path, held, lease)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        self.disk.books().usage.incoming_bytes -= self.shape.size();
+        self.state.books().usage.incoming_bytes -= self.shape.size();
         // Gone already where the blob is whole.
         let _ = fs::remove_file(&self.path);
     }

@@ -13,33 +13,78 @@ use shared::base::{
     blob::{BlobShape, GROUP_BYTES, HASH_BYTES, HashTree},
 };
 
-use super::{StoreError, slices::group_hash};
+use super::{Held, StoreError, bucket::ObjectSource, slices::group_hash};
 
 /// Read at a time.
 const READ_GROUPS: u32 = 16;
 
-/// An open blob. Stays readable when its name is removed meanwhile.
+/// Where the bytes come from.
+pub(super) enum Source {
+    /// Stays readable when its name is removed meanwhile.
+    File(File),
+    Object(Box<ObjectSource>),
+}
+
+/// An open blob.
 pub(super) struct Reader {
     root: BlobRoot,
-    file: File,
+    source: Source,
     tree: HashTree,
     /// One a group, or none where there is a single group.
-    hashes: Vec<u8>,
+    hashes: Bytes,
+}
+
+impl Source {
+    pub(super) fn open_file(path: &Path, root: BlobRoot) -> Result<Self, StoreError> {
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { root },
+            _ => StoreError::Io(error),
+        })?;
+        Ok(Self::File(file))
+    }
+
+    /// What lies behind the payload.
+    fn hashes(&mut self, shape: BlobShape) -> Result<Bytes, StoreError> {
+        match self {
+            Self::File(file) => {
+                let mut hashes = Vec::new();
+                file.seek(SeekFrom::Start(shape.size()))?;
+                // A blob has at most 2^18 groups; a file that is longer has been tampered with and fails below.
+                let limit = u64::from(shape.groups()) * HASH_BYTES as u64 + 1;
+                file.by_ref().take(limit).read_to_end(&mut hashes)?;
+                Ok(hashes.into())
+            }
+            Self::Object(object) => object.hashes(),
+        }
+    }
+
+    fn read_exact_at(&mut self, root: BlobRoot, at: u64, bytes: &mut [u8]) -> Result<(), StoreError> {
+        match self {
+            Self::File(file) => {
+                file.seek(SeekFrom::Start(at))?;
+                file.read_exact(bytes).map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => StoreError::Rotten { root },
+                    _ => StoreError::Io(error),
+                })
+            }
+            Self::Object(object) => object.read_exact_at(at, bytes),
+        }
+    }
 }
 
 impl Reader {
-    /// Opens the blob, and checks its hashes.
-    pub(super) fn open(path: &Path, root: BlobRoot, shape: BlobShape) -> Result<Self, StoreError> {
-        let mut file = File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::Rotten { root },
-            _ => StoreError::Io(error),
-        })?;
-        let mut hashes = Vec::new();
-        file.seek(SeekFrom::Start(shape.size()))?;
-        // A blob has at most 2^18 groups; a file that is longer has been tampered with and fails below.
-        file.by_ref().take(u64::from(shape.groups()) * HASH_BYTES as u64 + 1).read_to_end(&mut hashes)?;
+    /// Opens the blob to read `wanted` of it, and checks its hashes.
+    pub(super) fn open(mut source: Source, held: Held, wanted: &Range<u64>) -> Result<Self, StoreError> {
+        let Held { root, shape } = held;
+        if let Source::Object(object) = &mut source {
+            object.expect(shape.groups_bytes(&shape.groups_touched(wanted)));
+        }
+        let hashes = source.hashes(shape)?;
         let tree = HashTree::from_bytes(root, shape, &hashes).map_err(|_| StoreError::Rotten { root })?;
-        Ok(Self { root, file, tree, hashes })
+        if let Source::Object(object) = &source {
+            object.remember(hashes.clone());
+        }
+        Ok(Self { root, source, tree, hashes })
     }
 
     /// The blob's hashes.
@@ -67,11 +112,7 @@ impl Reader {
     pub(super) fn groups(&mut self, groups: Range<u32>) -> Result<Bytes, StoreError> {
         let range = self.tree.shape().groups_bytes(&groups);
         let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("a few groups fit")];
-        self.file.seek(SeekFrom::Start(range.start))?;
-        self.file.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => StoreError::Rotten { root: self.root },
-            _ => StoreError::Io(error),
-        })?;
+        self.source.read_exact_at(self.root, range.start, &mut bytes)?;
         let group_bytes = usize::try_from(GROUP_BYTES).expect("16 KiB fit");
         if self.hashes.is_empty() {
             return if *blake3::hash(&bytes).as_bytes() == self.root.0 {

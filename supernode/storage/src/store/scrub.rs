@@ -1,49 +1,71 @@
 //! Looking for rot before a reader meets it.
 
+use std::time::Instant;
+
 use shared::base::BlobRoot;
 
-use super::{Held, StoreError, disk::Disk, reader::Reader};
+use super::{Held, StoreError, editions::Edition, state::State};
 
 /// What a round of scrubbing found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
     /// Blobs that were read and hashed.
     pub checked: u64,
-    /// Blobs that were damaged or missing. They are moved aside; who leases them has to have them repaired.
+    /// Blobs that were damaged. They are moved aside; who leases them has to have them repaired.
     pub rotten: Vec<BlobRoot>,
+    /// Blobs whose bytes are gone. Who leases them has to have them repaired.
+    pub missing: Vec<BlobRoot>,
     /// Where to go on; nothing once all were looked at.
     pub next: Option<BlobRoot>,
 }
 
-/// Checks up to `limit` blobs after `after`. Blocks on the disk.
-pub(super) fn scrub(disk: &Disk, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
-    let blobs = disk.index.after(after, limit)?;
+/// Checks up to `limit` blobs after `after`, and of a bucket no more than its budget allows. Blocks on the disk and the
+/// network.
+pub(super) fn scrub(state: &State, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
+    let blobs = state.index.after(after, limit)?;
     let mut report = ScrubReport::default();
     if blobs.len() == limit {
         report.next = blobs.last().map(|held| held.root);
     }
+    let mut before = after;
     for held in blobs {
+        if !may_read(state, held) {
+            report.next = before;
+            break;
+        }
+        before = Some(held.root);
         report.checked += 1;
-        match verify(disk, held) {
-            Ok(()) => {}
-            Err(StoreError::Rotten { root }) => {
-                if disk.set_aside(held)? {
-                    tracing::warn!(%root, "a blob has rotted on the disk and was moved aside");
+        let root = held.root;
+        match state.verify(held) {
+            // Deleted meanwhile.
+            Ok(()) | Err(StoreError::Absent { .. }) => {}
+            Err(StoreError::Rotten { .. } | StoreError::Missing { .. }) => match state.set_aside(held)? {
+                Some(Lost::Rotten) => {
+                    tracing::warn!(%root, "a blob has rotted where it is kept, and was moved aside");
+                    tracing::info!(target: "blackhole::events::storage", event = "rotten", %root);
                     report.rotten.push(root);
                 }
-            }
+                Some(Lost::Missing) => {
+                    tracing::warn!(%root, "a blob's bytes are missing from where they were kept");
+                    tracing::info!(target: "blackhole::events::storage", event = "missing", %root);
+                    report.missing.push(root);
+                }
+                None => {}
+            },
             Err(error) => return Err(error),
         }
     }
     Ok(report)
 }
 
-fn verify(disk: &Disk, held: Held) -> Result<(), StoreError> {
-    let mut reader = Reader::open(&disk.layout.path(held.root), held.root, held.shape)?;
-    if held.shape.size() == 0 {
-        return reader.groups(0..1).map(drop);
-    }
-    let mut range = 0..held.shape.size();
-    while reader.next(&mut range)?.is_some() {}
-    Ok(())
+/// How a blob was lost.
+pub(super) enum Lost {
+    Rotten,
+    Missing,
+}
+
+fn may_read(state: &State, held: Held) -> bool {
+    let Some(bucket) = &state.bucket else { return true };
+    let is_file = matches!(state.index.locate(held.root), Ok((_, Edition::FILE)));
+    is_file || bucket.scrub_budget.spend(held.shape.size(), Instant::now())
 }

@@ -25,6 +25,7 @@ use self::{
     request::{Asked, Format},
 };
 use super::{Ipfs, reading::ReadError};
+use crate::store::StoreError;
 
 /// An answer's bytes.
 type Body = BoxBody<Bytes, io::Error>;
@@ -55,6 +56,10 @@ impl Refusal {
 impl From<anyhow::Error> for Refusal {
     fn from(error: anyhow::Error) -> Self {
         tracing::warn!(%error, "a request to the gateway could not be answered");
+        if let Some(StoreError::Bucket(_)) = error.downcast_ref::<StoreError>() {
+            let why = "what this node keeps in its bucket cannot be reached now; try again";
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, why);
+        }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "this node cannot read what it holds")
     }
 }

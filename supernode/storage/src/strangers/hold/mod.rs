@@ -37,7 +37,7 @@ use super::{
     Heard, HoldConfig, Incoming, Network,
     exchange::{self, ExchangeError, STALLED_AFTER},
 };
-use crate::store::{Blobs, ByteStream, DiskBlobs, StoreError};
+use crate::store::{BlobStore, Blobs, BucketConfig, ByteStream, StoreError};
 
 /// Requests served at once; each hand-out keeps 4 MiB in memory.
 const SERVED_AT_ONCE: usize = 64;
@@ -59,25 +59,29 @@ const ADVERT_SECOND: Duration = Duration::from_secs(11);
 /// A clock may be off by this much without a lease being too long.
 const CLOCK_SKEW_SECONDS: u64 = 300;
 
+/// Where in a bucket others' shards lie.
+const BUCKET_PART: &str = "held";
+
 /// Holds shards.
 pub struct Hold {
     config: HoldConfig,
     key: Keypair,
     operator: Keypair,
-    blobs: DiskBlobs,
+    blobs: BlobStore,
     heard: Arc<Heard>,
     leases: Mutex<Leases>,
     serving: Mutex<BTreeMap<PublicKey, usize>>,
 }
 
 impl Hold {
-    /// Opens the store of others' shards in `directory`.
+    /// Opens the store of others' shards in `directory`, or with its blobs in a bucket.
     ///
     /// # Errors
     /// Where the store or the operator's key cannot be read.
     pub async fn open(
         config: HoldConfig,
         directory: &Path,
+        bucket: Option<&BucketConfig>,
         key: Keypair,
         heard: Arc<Heard>,
     ) -> anyhow::Result<Arc<Self>> {
@@ -86,8 +90,7 @@ impl Hold {
             None => key.clone(),
         };
         let quota_bytes = config.quota_mib.saturating_mul(1 << 20);
-        let directory = directory.to_owned();
-        let blobs = tokio::task::spawn_blocking(move || DiskBlobs::open(&directory, quota_bytes)).await??;
+        let blobs = BlobStore::open_at(directory.to_owned(), quota_bytes, bucket, BUCKET_PART).await?;
         let leases = Mutex::new(Leases::load(&blobs).await?);
         Ok(Arc::new(Self { config, key, operator, blobs, heard, leases, serving: Mutex::default() }))
     }
@@ -291,7 +294,9 @@ impl Hold {
                 Ok(Said::Proof(proof::answer(challenge, &tree, &groups, &self.key)))
             }
             // What was promised and is gone is owned up to; of the rest this node knows nothing.
-            Err(StoreError::Absent { .. } | StoreError::Rotten { .. }) if self.leases().is_promised(root) => {
+            Err(StoreError::Absent { .. } | StoreError::Rotten { .. } | StoreError::Missing { .. })
+                if self.leases().is_promised(root) =>
+            {
                 let nothing = HashTree::of(b"").map_err(|_| Refusal::Unspecified)?;
                 Ok(Said::Proof(proof::answer(challenge, &nothing, &BTreeMap::new(), &self.key)))
             }
@@ -391,10 +396,17 @@ fn refused(refusal: Refusal) -> Said {
 
 fn refusal(error: &StoreError) -> Refusal {
     match error {
-        StoreError::Absent { .. } | StoreError::Rotten { .. } => Refusal::NotFound,
+        StoreError::Absent { .. } | StoreError::Rotten { .. } | StoreError::Missing { .. } => {
+            Refusal::NotFound
+        }
         StoreError::Quota { .. } => Refusal::OverBudget,
         StoreError::TooLong | StoreError::Forged { .. } | StoreError::Source(_) => Refusal::Malformed,
         StoreError::Busy => Refusal::Busy,
+        // It may be there again soon, and nothing is lost meanwhile.
+        StoreError::Bucket(error) => {
+            tracing::warn!(%error, "shards cannot be reached");
+            Refusal::Busy
+        }
         error => {
             tracing::warn!(%error, "the store of shards failed");
             Refusal::Unspecified

@@ -1,4 +1,10 @@
-//! [`Blobs`] over files and redb.
+//! [`Blobs`] over redb, and files or a bucket.
+//!
+//! ```text
+//! put ─► incoming/7 ─► hashed, whole ─┬─► blobs/a5/a5…  renamed, synced ─┬─► index: root, length, lease ─► acknowledged
+//!                                     └─► bucket        confirmed       ─┘
+//! ```
+//! Where there is a bucket, new blobs lie there; what a store has in files from before is read there and goes there.
 //!
 //! Whatever blocks runs on the runtime's threads for that; pieces go there and back through short channels, so that
 //! an upload or a download holds a few hundred KiB, however long it is.
@@ -6,11 +12,8 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -23,8 +26,14 @@ use shared::base::{
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Blobs, ByteStream, Held, ScrubReport, StoreError, Usage, incoming::Incoming, index::Index,
-    layout::Layout, partial::Partials, reader::Reader, scrub, slices,
+    Blobs, BucketConfig, ByteStream, Held, ScrubReport, StoreError, Usage,
+    bucket::Bucket,
+    incoming::Incoming,
+    index::Index,
+    layout::Layout,
+    partial::{Partials, Took},
+    scrub, slices,
+    state::State,
 };
 
 /// Pieces between the network and the disk, at most 256 KiB each when reading.
@@ -33,173 +42,99 @@ const PIECES: usize = 4;
 const CACHE_BYTES: usize = 32 << 20;
 /// Blobs on the way in or out at a time: each takes a thread that waits for the disk, of 512 there are.
 const MAX_TRANSFERS: u32 = 384;
-/// Idle blobs are deleted so many at a time, so that uploads do not wait for thousands of files.
-const SWEEP: usize = 64;
 
-/// The store on this machine's disk.
-pub struct DiskBlobs {
-    disk: Arc<Disk>,
+/// The store on this machine's disk, or with its blobs in a bucket.
+pub struct BlobStore {
+    state: Arc<State>,
     transfers: Arc<Semaphore>,
     partials: Arc<Mutex<Partials>>,
 }
 
-/// What the parts of the store share.
-pub(super) struct Disk {
-    pub(super) layout: Layout,
-    pub(super) index: Index,
-    books: Mutex<Books>,
-    /// Held while a name is given to a file or taken from one, so that a blob that is coming in is not deleted as
-    /// one that went.
-    names: Mutex<()>,
-    /// What nobody waits for ends early.
-    closing: AtomicBool,
-}
-
-/// What is written and what may be.
-pub(super) struct Books {
-    pub(super) usage: Usage,
-}
-
-impl Books {
-    /// Whether `more` bytes fit.
-    pub(super) fn room_for(&self, more: u64) -> Result<(), StoreError> {
-        let Usage { stored_bytes, incoming_bytes, quota_bytes, .. } = self.usage;
-        let used = stored_bytes.saturating_add(incoming_bytes);
-        if used.saturating_add(more) > quota_bytes {
-            return Err(StoreError::Quota { used, quota: quota_bytes, wanted: more });
-        }
-        Ok(())
-    }
-}
-
-impl Disk {
-    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn names(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a synced file its name and enters it.
-    pub(super) fn settle(&self, unfinished: &Path, held: Held, lease: &[u8]) -> Result<(), StoreError> {
-        let _names = self.names();
-        self.layout.settle(unfinished, held.root)?;
-        if self.index.insert(held, lease)? {
-            let mut books = self.books();
-            books.usage.stored_bytes += held.shape.size();
-            books.usage.blobs += 1;
-        }
-        Ok(())
-    }
-
-    /// Moves a damaged blob aside, unless it was written anew meanwhile.
-    pub(super) fn set_aside(&self, held: Held) -> Result<bool, StoreError> {
-        let _names = self.names();
-        let path = self.layout.path(held.root);
-        let sound = Reader::open(&path, held.root, held.shape).and_then(|mut reader| {
-            let mut range = 0..held.shape.size();
-            while reader.next(&mut range)?.is_some() {}
-            Ok(())
-        });
-        if sound.is_ok() && held.shape.size() > 0 {
-            return Ok(false);
-        }
-        self.layout.set_aside(held.root)?;
-        self.forgotten(self.index.forget(held.root)?);
-        Ok(true)
-    }
-
-    fn forgotten(&self, bytes: impl IntoIterator<Item = u64>) -> u64 {
-        let mut books = self.books();
-        let mut total = 0;
-        for bytes in bytes {
-            books.usage.stored_bytes -= bytes;
-            books.usage.blobs -= 1;
-            total += bytes;
-        }
-        total
-    }
-
-    fn collect_garbage(&self) -> Result<u64, StoreError> {
-        let mut freed = 0;
-        for roots in self.index.idle()?.chunks(SWEEP) {
-            let _names = self.names();
-            let gone = self.index.forget_idle(roots)?;
-            for (root, _) in &gone {
-                self.layout.remove(*root)?;
-            }
-            freed += self.forgotten(gone.into_iter().map(|(_, bytes)| bytes));
-        }
-        Ok(freed)
-    }
-
-    /// Deletes files that the index does not know: a process died between naming one and entering it. Ends early
-    /// where the store is closed; the next start goes on.
-    fn remove_strays(&self) -> Result<(), StoreError> {
-        for first in 0..=u8::MAX {
-            for root in self.layout.files(first)? {
-                if self.closing.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                let _names = self.names();
-                if matches!(self.index.shape(root), Err(StoreError::Absent { .. })) {
-                    self.layout.remove(root)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn reader(&self, root: BlobRoot) -> Result<Reader, StoreError> {
-        Reader::open(&self.layout.path(root), root, self.index.shape(root)?)
-    }
-}
-
-impl DiskBlobs {
+impl BlobStore {
     /// Opens the store in `directory`, making it where there is none. Blocks on the disk; strays of a process that
     /// was killed are removed in the background where there is a runtime.
     ///
     /// # Errors
-    /// [`StoreError::Io`], [`StoreError::Index`].
+    /// [`StoreError::Io`], [`StoreError::Index`]; [`StoreError::NoBucket`] where blobs of it lie in one.
     pub fn open(directory: &Path, quota_bytes: u64) -> Result<Self, StoreError> {
-        let layout = Layout::open(directory)?;
-        let index = Index::open(&directory.join("index.redb"), CACHE_BYTES)?;
-        let (stored_bytes, blobs) = index.totals()?;
-        let usage = Usage { stored_bytes, blobs, quota_bytes, incoming_bytes: 0 };
-        let books = Mutex::new(Books { usage });
-        let disk =
-            Arc::new(Disk { layout, index, books, names: Mutex::default(), closing: AtomicBool::new(false) });
+        let (layout, index) = parts(directory)?;
+        if index.needs_bucket()? {
+            return Err(StoreError::NoBucket);
+        }
+        Self::over(layout, index, None, quota_bytes)
+    }
+
+    /// The same, with its blobs in the part `part` of a bucket where one is configured. What is being taken in and the
+    /// index are in `directory`. Where the bucket cannot be reached now, the store opens, and says so whenever it is asked
+    /// for bytes.
+    ///
+    /// # Errors
+    /// As [`BlobStore::open`], and [`BucketError`](super::BucketError) where waiting would not help.
+    pub async fn open_at(
+        directory: PathBuf,
+        quota_bytes: u64,
+        bucket: Option<&BucketConfig>,
+        part: &str,
+    ) -> anyhow::Result<Self> {
+        let Some(config) = bucket else {
+            return Ok(tokio::task::spawn_blocking(move || Self::open(&directory, quota_bytes)).await??);
+        };
+        let (layout, index) = tokio::task::spawn_blocking(move || parts(&directory)).await??;
+        let bucket = Bucket::connect(config, part, Arc::clone(&index)).await?;
+        Ok(tokio::task::spawn_blocking(move || Self::over(layout, index, Some(bucket), quota_bytes))
+            .await??)
+    }
+
+    pub(super) fn over(
+        layout: Layout,
+        index: Arc<Index>,
+        bucket: Option<Arc<Bucket>>,
+        quota_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        let state = Arc::new(State::new(layout, index, bucket, quota_bytes)?);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS as usize));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let disk = Arc::clone(&disk);
+            let state = Arc::clone(&state);
             // With a permit, so that a shutdown waits until the index is let go.
             let permit = Arc::clone(&transfers).try_acquire_owned().map_err(|_| StoreError::Closed)?;
             runtime.spawn_blocking(move || {
-                if let Err(error) = disk.remove_strays() {
-                    tracing::warn!(%error, "files that no blob belongs to could not be removed");
+                if let Err(error) = state.remove_strays() {
+                    tracing::warn!(%error, "what no blob belongs to could not be removed");
                 }
-                drop(disk);
+                drop(state);
                 drop(permit);
             });
         }
-        Ok(Self { disk, transfers, partials: Arc::default() })
+        Ok(Self { state, transfers, partials: Arc::default() })
     }
 
     /// Runs what blocks, within the bound on threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Arc<Disk>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(Arc<State>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
-        let disk = Arc::clone(&self.disk);
+        let state = Arc::clone(&self.state);
         let worked = tokio::task::spawn_blocking(move || {
-            let done = work(disk);
+            let done = work(state);
             drop(permit);
             done
         });
         worked.await.map_err(|_| StoreError::Closed)?
     }
+}
+
+impl Drop for BlobStore {
+    fn drop(&mut self) {
+        self.state.closing.cancel();
+    }
+}
+
+/// What lies in a store's directory.
+pub(super) fn parts(directory: &Path) -> Result<(Layout, Arc<Index>), StoreError> {
+    let layout = Layout::open(directory)?;
+    let index = Index::open(&directory.join("index.redb"), CACHE_BYTES)?;
+    Ok((layout, Arc::new(index)))
 }
 
 /// What an upload's thread is told.
@@ -210,7 +145,7 @@ enum Step {
 }
 
 #[async_trait]
-impl Blobs for DiskBlobs {
+impl Blobs for BlobStore {
     async fn put(
         &self,
         mut bytes: ByteStream,
@@ -219,8 +154,8 @@ impl Blobs for DiskBlobs {
     ) -> Result<Held, StoreError> {
         let (steps, mut incoming_steps) = mpsc::channel(PIECES);
         let lease = lease.to_vec();
-        let written = self.blocking(move |disk| {
-            let mut incoming = Incoming::begin(disk)?;
+        let written = self.blocking(move |state| {
+            let mut incoming = Incoming::begin(state)?;
             while let Some(step) = incoming_steps.blocking_recv() {
                 match step {
                     Step::Bytes(bytes) => incoming.write(&bytes)?,
@@ -254,23 +189,35 @@ impl Blobs for DiskBlobs {
         lease: &[u8],
     ) -> Result<bool, StoreError> {
         let (partials, lease) = (Arc::clone(&self.partials), lease.to_vec());
-        self.blocking(move |disk| {
-            let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
-            partials.take(&disk, Held { root, shape }, &range, &slice, &lease)
+        self.blocking(move |state| {
+            let held = Held { root, shape };
+            let took = {
+                let mut partials = partials.lock().unwrap_or_else(PoisonError::into_inner);
+                partials.take(&state, held, &range, &slice, &lease)?
+            };
+            match took {
+                Took::Held => Ok(true),
+                Took::Some => Ok(false),
+                // Not with all others waiting: it may have far to go.
+                Took::Last(partial) => partial.finish(held, &lease).map(|()| true),
+            }
         })
         .await
     }
 
     async fn shape(&self, root: BlobRoot) -> Result<BlobShape, StoreError> {
-        self.blocking(move |disk| disk.index.shape(root)).await
+        self.blocking(move |state| state.index.shape(root)).await
     }
 
     async fn read(&self, root: BlobRoot, mut range: Range<u64>) -> Result<ByteStream, StoreError> {
         let (pieces, mut read) = mpsc::channel(PIECES);
-        let mut reader = self.blocking(move |disk| disk.reader(root)).await?;
+        let wanted = range.clone();
+        let reader = self.blocking(move |state| state.reader(root, &wanted)).await?;
         let permit = Arc::clone(&self.transfers).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
+            // Let go before the permit.
+            let mut reader = reader;
             loop {
                 let piece = match reader.next(&mut range) {
                     Ok(None) => return,
@@ -287,7 +234,7 @@ impl Blobs for DiskBlobs {
     }
 
     async fn export(&self, root: BlobRoot, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.blocking(move |disk| slices::export(&mut disk.reader(root)?, &range)).await
+        self.blocking(move |state| slices::export(&mut state.reader(root, &range)?, &range)).await
     }
 
     async fn proof_material(
@@ -296,8 +243,8 @@ impl Blobs for DiskBlobs {
         groups: &BTreeSet<u32>,
     ) -> Result<(HashTree, Vec<(u32, Bytes)>), StoreError> {
         let groups = groups.clone();
-        self.blocking(move |disk| {
-            let mut reader = disk.reader(root)?;
+        self.blocking(move |state| {
+            let mut reader = state.reader(root, &(0..0))?;
             let known = reader.tree().shape().groups();
             let mut found = Vec::new();
             for group in groups.into_iter().filter(|group| *group < known) {
@@ -314,12 +261,12 @@ impl Blobs for DiskBlobs {
 
     async fn lease(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
         let lease = lease.to_vec();
-        self.blocking(move |disk| disk.index.lease(root, &lease)).await
+        self.blocking(move |state| state.index.lease(root, &lease)).await
     }
 
     async fn release(&self, root: BlobRoot, lease: &[u8]) -> Result<(), StoreError> {
         let lease = lease.to_vec();
-        self.blocking(move |disk| disk.index.release(root, &lease)).await
+        self.blocking(move |state| state.index.release(root, &lease)).await
     }
 
     async fn hand_over(&self, roots: &[BlobRoot], from: &[u8], to: &[u8]) -> Result<(), StoreError> {
@@ -327,7 +274,7 @@ impl Blobs for DiskBlobs {
         if roots.is_empty() {
             return Ok(());
         }
-        self.blocking(move |disk| disk.index.hand_over(&roots, &from, &to)).await
+        self.blocking(move |state| state.index.hand_over(&roots, &from, &to)).await
     }
 
     async fn leases(
@@ -337,26 +284,30 @@ impl Blobs for DiskBlobs {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, BlobRoot)>, StoreError> {
         let prefix = prefix.to_vec();
-        self.blocking(move |disk| disk.index.leases(&prefix, after, limit)).await
+        self.blocking(move |state| state.index.leases(&prefix, after, limit)).await
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        self.blocking(|disk| disk.collect_garbage()).await
+        self.blocking(|state| state.collect_garbage()).await
     }
 
     async fn scrub(&self, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError> {
-        self.blocking(move |disk| scrub::scrub(&disk, after, limit)).await
+        self.blocking(move |state| scrub::scrub(&state, after, limit)).await
     }
 
     fn usage(&self) -> Usage {
-        self.disk.books().usage
+        self.state.books().usage
     }
 
     async fn shutdown(&self) {
-        self.disk.closing.store(true, Ordering::Relaxed);
+        self.state.closing.cancel();
         // Whoever has all permits knows that nobody else has one.
         let all = self.transfers.acquire_many(MAX_TRANSFERS).await;
         self.transfers.close();
         drop(all);
+        if let Some(bucket) = &self.state.bucket {
+            bucket.windows.close();
+            bucket.windows.wait().await;
+        }
     }
 }
