@@ -11,11 +11,11 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { pictures, startBrowser } from '../rig/browser.mjs';
 import { WITHOUT_WORKER } from '../rig/network.mjs';
+import { freePort } from '../rig/ports.mjs';
 import { Supernode, tag, tagScript } from '../rig/supernode.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
 import { argument, cell, conclude, pause, quantile, within } from './measure.mjs';
-import { freePort } from './place.mjs';
 import { smallSite } from './small-site.mjs';
 
 const LOADS = Number(argument('loads', 30));

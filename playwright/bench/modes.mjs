@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { site } from '../rig/browser.mjs';
 import { WITHOUT_WORKER, WITH_WORKER, running, status } from '../rig/network.mjs';
+import { freePort } from '../rig/ports.mjs';
 import { Supernode, tabFiles } from '../rig/supernode.mjs';
-import { freePort } from './place.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 

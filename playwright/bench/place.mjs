@@ -3,12 +3,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { root } from '../rig/browser.mjs';
 import { WITHOUT_WORKER } from '../rig/network.mjs';
+import { freePort } from '../rig/ports.mjs';
 import { Supernode, tabFiles } from '../rig/supernode.mjs';
 import { startOrigin } from '../servers/origin.mjs';
 import { startShaper } from '../servers/shaper.mjs';
@@ -16,15 +16,6 @@ import { within } from './measure.mjs';
 
 const program = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug/blackhole');
 const READY_WAIT_MS = 30_000;
-
-/** A port that was free a moment ago. */
-export async function freePort() {
-  const probe = createServer();
-  await new Promise((done) => probe.listen(0, '127.0.0.1', done));
-  const { port } = probe.address();
-  await new Promise((done) => probe.close(done));
-  return port;
-}
 
 /** Starts origin, line and supernode for the site in `small.directory`. */
 export async function startPlace(small, line, { headers = {} } = {}) {

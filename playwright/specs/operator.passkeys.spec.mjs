@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { startAuthenticator } from '../rig/authenticator.mjs';
 import { screenshot, startBrowser } from '../rig/browser.mjs';
 import { PATIENCE, press, says } from '../rig/keyboard.mjs';
+import { freePort } from '../rig/ports.mjs';
 import { Supernode } from '../rig/supernode.mjs';
 import { account, startWallet } from '../rig/wallet.mjs';
 
@@ -14,15 +15,6 @@ const LOGIN = '/blackhole/v1/login/passkey';
 let node;
 let browser;
 let wallet;
-
-/** A port that is free now: passkeys need a name, so the configuration has to say it before the node listens. */
-async function freePort() {
-  const server = createServer();
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** Another site of the same name: browsers let it use the node's passkeys and send it the node's cookies. */
 async function startNeighbour() {
@@ -35,6 +27,7 @@ async function startNeighbour() {
 }
 
 before(async () => {
+  // Passkeys need a name, so the configuration has to say it before the node listens.
   const edgePort = await freePort();
   node = new Supernode({ site: 'login.example', publish: null, edgePort, edge: `public_url = "http://localhost:${edgePort}"`, extra: allowing(account) });
   [, browser, wallet] = await Promise.all([node.start(), startBrowser(), startWallet()]);
