@@ -14,6 +14,7 @@ use crate::{
     process::{Node, PATIENCE, World},
     publishing::bytes,
     s3::Client,
+    tls,
 };
 
 /// Times that the node is killed while it stores.
@@ -88,6 +89,37 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_bucket_by_tls_is_believed_for_its_certificate_alone() {
+    let world = World::new();
+    tls::issue(&world);
+    let plain = world.node("bucket", &door(0));
+    let client = Client::new(&world.text("bucket.toml"), plain.s3.unwrap());
+    assert_eq!(client.ask("PUT", "/blobs", &[]).status, 200);
+    plain.kill();
+    let sections = format!("{}[storage.tls]\n{}", door(client.door.port()), tls::files(&world));
+    let _bucket = world.node("bucket", &sections);
+    let check = |trusted: Option<String>, expect: u16| {
+        let endpoint = format!("https://localhost:{}", client.door.port());
+        let sections = format!("{}[storage.bucket]\nname = \"blobs\"\nendpoint = {endpoint:?}\n", door(0));
+        let mut command = world.command("node", &sections);
+        command.env("AWS_ACCESS_KEY_ID", &client.id).env("AWS_SECRET_ACCESS_KEY", &client.secret);
+        if let Some(trusted) = trusted {
+            command.env("SSL_CERT_FILE", trusted);
+        }
+        let node = Node::start(command);
+        let photos = Client::new(&world.text("node.toml"), node.s3.unwrap());
+        photos.ask("PUT", "/photos", &[]);
+        let answer = photos.ask("PUT", "/photos/one", &bytes(1, 300_000));
+        assert_eq!(answer.status, expect, "{}", answer.text());
+        if expect == 200 {
+            assert!(photos.ask("GET", "/photos/one", &[]).body == bytes(1, 300_000));
+        }
+    };
+    check(None, 503);
+    check(Some(world.text("authority.pem")), 200);
 }
 
 #[test]

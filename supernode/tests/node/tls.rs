@@ -14,18 +14,20 @@ use crate::process::{PATIENCE, World, blackhole, text};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// Writes a certificate for `edge.example` with its key; returns what a client trusts: who issued it.
-fn issue(world: &World) -> RootCertStore {
+/// Writes a certificate for `edge.example` and this machine with its key, and who issued it; returns that, which a client
+/// trusts.
+pub(crate) fn issue(world: &World) -> RootCertStore {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority_key = KeyPair::generate().unwrap();
     let root = authority.self_signed(&authority_key).unwrap();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["edge.example".to_owned()]).unwrap();
+    let leaf = CertificateParams::new(vec!["edge.example".to_owned(), "localhost".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
     fs::write(world.path("edge.pem"), leaf.pem()).unwrap();
     fs::write(world.path("edge.key"), key.serialize_pem()).unwrap();
+    fs::write(world.path("authority.pem"), root.pem()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
     roots
@@ -43,7 +45,7 @@ fn connect(address: SocketAddr, roots: &RootCertStore, name: &str, alpn: &[&str]
     StreamOwned::new(connection, stream)
 }
 
-fn files(world: &World) -> String {
+pub(crate) fn files(world: &World) -> String {
     format!("certificate = {:?}\nkey = {:?}\n", world.path("edge.pem"), world.path("edge.key"))
 }
 

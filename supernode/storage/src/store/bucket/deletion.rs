@@ -57,7 +57,14 @@ impl Bucket {
                 }
             }
             freed += self.index.deleted(&deleted)?;
-            if matches!(failed, Some(BucketError::Unreachable { .. } | BucketError::Slow { .. })) {
+            if matches!(
+                failed,
+                Some(
+                    BucketError::Unreachable { .. }
+                        | BucketError::Untrusted { .. }
+                        | BucketError::Slow { .. }
+                )
+            ) {
                 break;
             }
         }

@@ -17,6 +17,17 @@ pub enum BucketError {
         /// What the network or the server says.
         reason: String,
     },
+    /// Its certificate is not one that this machine trusts.
+    #[error(
+        "{bucket} is not believed ({reason}); correct storage.bucket.endpoint, or have its authority among the system's, or in \
+         the file that SSL_CERT_FILE names"
+    )]
+    Untrusted {
+        /// Which bucket, and where.
+        bucket: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// It takes longer than anybody waits.
     #[error("{bucket} did not answer within {} s; see what its server is busy with", .within.as_secs())]
     Slow {
@@ -98,6 +109,9 @@ impl BucketError {
         match kind(error) {
             Some(HttpErrorKind::Timeout) => {
                 return Self::Slow { bucket, within: super::config::REQUEST_WITHIN };
+            }
+            Some(HttpErrorKind::Connect) if reason.contains("certificate") => {
+                return Self::Untrusted { bucket, reason };
             }
             Some(HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted) => {
                 return Self::Unreachable { bucket, reason };

@@ -55,8 +55,8 @@ pub(super) use source::ObjectSource;
 pub(super) trait Objects: ObjectStore + MultipartStore {}
 impl<T: ObjectStore + MultipartStore> Objects for T {}
 
-/// One small request, with whatever object_store does again.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// One small request, with whatever object_store does again: before most clients give up on us.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// The copy of a whole blob, which the server makes.
 const COPY_WITHIN: Duration = Duration::from_secs(120);
 /// How the mark of a store begins; its name is behind it.
