@@ -4,7 +4,9 @@
 //! An object's name is never used again. A request that a bucket carries out late, long after its sender gave up, can
 //! then neither delete nor overwrite what came after it.
 
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{
+    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction,
+};
 use shared::base::{BlobRoot, blob::BlobShape};
 
 use super::{Held, StoreError, index::Index};
@@ -127,6 +129,11 @@ impl Index {
         write.open_table(GONE)?.insert(name, (0, upload.as_deref().unwrap_or_default()))?;
         write.commit()?;
         Ok(())
+    }
+
+    /// How many objects are to be deleted.
+    pub(super) fn gone_count(&self) -> Result<u64, StoreError> {
+        Ok(self.database.begin_read()?.open_table(GONE)?.len()?)
     }
 
     /// Objects that are to be deleted, at most `limit` after `after`.

@@ -50,6 +50,8 @@ pub use config::BucketConfig;
 pub use error::BucketError;
 pub(super) use scrub_budget::ScrubBudget;
 pub(super) use source::ObjectSource;
+#[cfg(test)]
+pub(super) use upload::GONE_MAX;
 
 /// What a bucket has to do for us.
 pub(super) trait Objects: ObjectStore + MultipartStore {}

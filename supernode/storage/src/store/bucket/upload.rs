@@ -17,9 +17,16 @@ pub(super) const PARTS_IN_MEMORY: usize = 16;
 /// One part, with whatever object_store sends again.
 const PART_WITHIN: Duration = Duration::from_secs(90);
 
+/// Objects to be deleted, more than which nothing is uploaded: each upload that fails adds one, for as long as a bucket is
+/// away. They take some 10 MB of the index.
+pub(in crate::store) const GONE_MAX: u64 = if cfg!(test) { 40 } else { 100_000 };
+
 /// Uploads it under a new name. Where that fails, whatever may be there is deleted later.
 pub(super) async fn upload(bucket: &Bucket, file: &File, held: Held) -> Result<Edition, StoreError> {
     bucket.claim().await?;
+    if bucket.index.gone_count()? >= GONE_MAX {
+        return Err(StoreError::Busy);
+    }
     let edition = bucket.new_edition();
     let path = bucket.blob_path(held.root, edition);
     let bytes = object_bytes(held.shape);

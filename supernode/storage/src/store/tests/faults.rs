@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     blob_store::parts,
-    bucket::{Bucket, ScrubBudget},
+    bucket::{Bucket, GONE_MAX, ScrubBudget},
 };
 
 /// Over a store that fails as it is told.
@@ -63,6 +63,23 @@ async fn nothing_is_acknowledged_that_was_not_confirmed_and_nothing_of_it_stays(
         assert_eq!(all(&blobs, root, 0..length as u64).await.unwrap(), data);
     }
     assert_eq!(objects(&faulty).await, 2);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_away_for_long_fills_no_disk() {
+    let (faulty, place) = (Faulty::new(), Place::disk());
+    let blobs = over(&faulty, &place);
+    let put = async || blobs.put(stream(&bytes(100_000, 1)), None, b"a").await;
+    put().await.unwrap();
+    faulty.set(Fault::Refused);
+    for _ in 0..GONE_MAX {
+        let refused = put().await;
+        assert!(matches!(refused, Err(StoreError::Bucket(_))), "{refused:?}");
+    }
+    assert!(matches!(put().await, Err(StoreError::Busy)));
+    faulty.set(Fault::None);
+    blobs.collect_garbage().await.unwrap();
+    put().await.unwrap();
 }
 
 #[tokio::test]
