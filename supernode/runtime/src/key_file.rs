@@ -88,8 +88,12 @@ fn write_secret(path: &Path, prefix: &str, secret: &[u8; 32]) -> anyhow::Result<
 /// # Errors
 /// Says whether the file is missing, is far too long for a secret, or can be read by others.
 pub fn read_secret_file(path: &Path) -> anyhow::Result<String> {
+    read_text(path, || format!("no key at {}", path.display()))
+}
+
+fn read_text(path: &Path, missing: impl FnOnce() -> String) -> anyhow::Result<String> {
     let shown = path.display();
-    let found = fs::metadata(path).with_context(|| format!("no key at {shown}"))?;
+    let found = fs::metadata(path).with_context(missing)?;
     if found.len() > KEY_FILE_BYTES_MAX {
         bail!("{shown} is not a key: it has {} bytes", found.len());
     }
@@ -100,13 +104,8 @@ pub fn read_secret_file(path: &Path) -> anyhow::Result<String> {
 /// `command` makes such a file.
 fn read_secret(path: &Path, prefix: &str, command: &str) -> anyhow::Result<[u8; 32]> {
     let shown = path.display();
-    let found = fs::metadata(path)
-        .with_context(|| format!("no key at {shown}; make one with `blackhole {command} new {shown}`"))?;
-    if found.len() > KEY_FILE_BYTES_MAX {
-        bail!("{shown} is not a key: it has {} bytes", found.len());
-    }
-    refuse_readable_by_others(path, &found)?;
-    let text = fs::read_to_string(path).with_context(|| format!("reading the key {shown}"))?;
+    let missing = || format!("no key at {shown}; make one with `blackhole {command} new {shown}`");
+    let text = read_text(path, missing)?;
     let mut secret = [0; 32];
     match text.trim().strip_prefix(prefix).map(|digits| hex::decode_to_slice(digits, &mut secret)) {
         Some(Ok(())) => Ok(secret),

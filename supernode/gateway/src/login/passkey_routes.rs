@@ -18,7 +18,7 @@ use super::{
     Login, PasskeyError,
     guard::{cookie, from_own_page, own_act, own_session},
     passkeys::Passkey,
-    routes::{NAME_CHARACTERS_MAX, begin_session, blocking, in_measure, is_name, login, read, there_was_one},
+    routes::{NAME_CHARACTERS_MAX, begin_session, blocking, end_own, in_measure, is_name, login, read},
 };
 use runtime::http::Client;
 
@@ -142,9 +142,7 @@ async fn end(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let login = login(&edge)?;
-    let (own, _) = own_act(&login, &headers)?;
-    there_was_one(blocking(move || login.end_passkey(runtime::unix_now(), own.account, &id)).await?)
+    end_own(&edge, &headers, move |login, unix, account| login.end_passkey(unix, account, &id)).await
 }
 
 fn given(login: &Login, browser: &str, options: impl IntoResponse) -> Response {

@@ -232,12 +232,10 @@ async fn end_session(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let login = login(&edge)?;
-    let (own, _) = own_act(&login, &headers)?;
-    let ended = blocking(move || {
-        Ok(login.end_session(runtime::unix_now(), own.account, &id, Act::SessionRevoked)?)
-    });
-    there_was_one(ended.await?)
+    end_own(&edge, &headers, move |login, unix, account| {
+        Ok(login.end_session(unix, account, &id, Act::SessionRevoked)?)
+    })
+    .await
 }
 
 async fn keys(State(edge): State<Edge>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
@@ -305,9 +303,7 @@ async fn end_key(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let login = login(&edge)?;
-    let (own, _) = own_act(&login, &headers)?;
-    there_was_one(blocking(move || Ok(login.end_key(runtime::unix_now(), own.account, &id)?)).await?)
+    end_own(&edge, &headers, move |login, unix, account| Ok(login.end_key(unix, account, &id)?)).await
 }
 
 async fn audit(
@@ -347,7 +343,15 @@ pub(super) fn in_measure(login: &Login, Client(from): Client) -> Result<(), Prob
     Err(refusal.retry_after(5))
 }
 
-pub(super) fn there_was_one(there_was: bool) -> Result<StatusCode, Problem> {
+/// Ends something of the account that asks; `end` tells whether there was one.
+pub(super) async fn end_own(
+    edge: &Edge,
+    headers: &HeaderMap,
+    end: impl FnOnce(&Login, UnixSeconds, Account) -> Result<bool, LoginError> + Send + 'static,
+) -> Result<StatusCode, Problem> {
+    let login = login(edge)?;
+    let (own, _) = own_act(&login, headers)?;
+    let there_was = blocking(move || end(&login, runtime::unix_now(), own.account)).await?;
     there_was.then_some(StatusCode::NO_CONTENT).ok_or_else(|| Problem::not_found("you have none of that id"))
 }
 

@@ -116,7 +116,8 @@ impl State {
     /// Reads and hashes a whole blob.
     pub(super) fn verify(&self, held: Held) -> Result<(), StoreError> {
         let mut range = 0..held.shape.size();
-        let mut source = self.source(held)?;
+        let (_, edition) = self.index.locate(held.root)?;
+        let mut source = self.source(held, edition)?;
         if let Source::Object(object) = &mut source {
             object.forget_hashes();
         }
@@ -190,24 +191,28 @@ impl State {
         self.bucket.as_ref().map_or(Ok(()), |bucket| bucket.remove_strays(&self.closing))
     }
 
-    /// Where the bytes of a blob are.
-    fn source(&self, held: Held) -> Result<Source, StoreError> {
+    /// The bytes of a blob that lay there a moment ago.
+    fn source(&self, held: Held, mut edition: Edition) -> Result<Source, StoreError> {
         let Held { root, .. } = held;
-        if self.index.locate(root)?.1 == Edition::FILE {
-            match Source::open_file(&self.layout.path(root), root) {
-                // An object took its place just now.
-                Err(StoreError::Missing { .. }) if self.index.locate(root)?.1 != Edition::FILE => {}
-                opened => return opened,
+        if edition == Edition::FILE {
+            let opened = Source::open_file(&self.layout.path(root), root);
+            if !matches!(opened, Err(StoreError::Missing { .. })) {
+                return opened;
+            }
+            // Unless an object took its place just now.
+            edition = self.index.locate(root)?.1;
+            if edition == Edition::FILE {
+                return opened;
             }
         }
-        let (edition, bucket) =
-            (self.index.locate(root)?.1, self.bucket.as_ref().ok_or(StoreError::NoBucket)?);
+        let bucket = self.bucket.as_ref().ok_or(StoreError::NoBucket)?;
         Ok(Source::Object(Box::new(ObjectSource::new(Arc::clone(bucket), held, edition))))
     }
 
     /// Opens a blob to read `wanted` of it.
     pub(super) fn reader(&self, root: BlobRoot, wanted: &Range<u64>) -> Result<Reader, StoreError> {
-        let held = Held { root, shape: self.index.shape(root)? };
-        Reader::open(self.source(held)?, held, wanted)
+        let (shape, edition) = self.index.locate(root)?;
+        let held = Held { root, shape };
+        Reader::open(self.source(held, edition)?, held, wanted)
     }
 }
