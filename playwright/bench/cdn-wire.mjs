@@ -35,12 +35,12 @@ function readVarint(bytes, at) {
   for (let position = at; position < bytes.length && position < at + 10; position += 1) {
     value |= BigInt(bytes[position] & 0x7f) << shift;
     shift += 7n;
-    if (bytes[position] < 0x80) return [Number(value), position + 1];
+    if (bytes[position] < 0x80) return [value > Number.MAX_SAFE_INTEGER ? value : Number(value), position + 1];
   }
   return null;
 }
 
-/** The fields of a message: number to the list of its values. */
+/** The fields of a message: number to the list of its values; integers that no number holds are big ones. */
 export function fields(bytes) {
   const found = new Map();
   for (let at = 0; at < bytes.length; ) {
@@ -99,7 +99,10 @@ export const say = {
   haveAll: (roots) => message([2, message(...roots.map((root) => [1, message([1, root], [2, 1])]))]),
   unchoke: () => message([5, new Uint8Array()]),
   receipt: (receipt, signature) => message([6, message([1, receipt], [2, signature])]),
-  askPeers: (site, addresses) => message([8, message([1, 1], [2, site], [3, 8], ...addresses.map((address) => [4, address]))]),
+  askPeers: (site, addresses) => message([8, message([1, 1], [2, site], [3, 32], ...addresses.map((address) => [4, address]))]),
+  offer: ({ id, from, site, description, signature, hops }) =>
+    message([11, message([1, id], [2, from], [3, site], [4, description], [5, signature], [6, hops])]),
+  answer: ({ id, from, description, signature }) => message([12, message([1, id], [2, from], [3, description], [4, signature])]),
 };
 export const piece = (request, kind, index, bytes) => framed(message([1, message([1, request], [2, kind], [3, index], [4, bytes])]));
 export const end = (request, refusal) => framed(message([2, message([1, request], [2, refusal])]));
