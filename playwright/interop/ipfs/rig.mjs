@@ -1,7 +1,7 @@
 // What the checks run with: a node as a process, its command line, Helia nodes, and Node 22.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../../..');
-const program = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug/blackhole');
+// A bench names an optimised one.
+const program = process.env.BLACKHOLE ?? join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), 'debug/blackhole');
 
 /** Helia wants Node 22: where this is older, the same script runs in the one npm brought. */
 export function ensureNode22() {
@@ -19,8 +20,9 @@ export function ensureNode22() {
   process.exit(status ?? 1);
 }
 
-/** Builds the program; all else here runs it. */
+/** Builds the program, unless one was named; all else here runs it. */
 export function build() {
+  if (process.env.BLACKHOLE) return;
   const { status } = spawnSync('cargo', ['build', '-p', 'supernode'], { cwd: root, stdio: 'inherit' });
   if (status !== 0) throw new Error('the program does not build');
 }
@@ -76,6 +78,12 @@ strangers_names = 4
   return {
     ...ready,
     data,
+    /** The most memory that it had at once since this was asked last, in MiB. */
+    peakMib() {
+      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+      writeFileSync(`/proc/${child.pid}/clear_refs`, '5');
+      return Math.round(Number(/VmHWM:\s*(\d+)/.exec(status)[1]) / 1024);
+    },
     address: ready.addresses.find((one) => /\/tcp\/\d+\/p2p\//.test(one)),
     async stop() {
       child.kill('SIGTERM');

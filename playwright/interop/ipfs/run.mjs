@@ -17,6 +17,9 @@ const SEED = Number(process.env.SEED ?? 1);
 const MIB = 1024 * 1024;
 const BULK = Number(process.env.MIB ?? 32) * MIB;
 const PULL = Number(process.env.PULL_MIB ?? 32) * MIB;
+// What our process may take while a tree is moved, however large the tree is: messages under way (128 MiB), what the
+// store keeps in memory, and the program.
+const PEAK_MIB = 512;
 const only = process.argv.slice(2);
 let failed = 0;
 
@@ -250,17 +253,19 @@ await check(`bitswap: Helia pulls ${BULK / MIB} MiB from us`, async () => {
   const cid = ipfs('add', '--data-dir', node.data, file);
   const helia = await startHelia();
   await helia.libp2p.dial(multiaddr(node.address));
+  node.peakMib();
   const [digest, begun] = [createHash('sha256'), Date.now()];
   for await (const piece of unixfs(helia).cat(CID.parse(cid), { signal: AbortSignal.timeout(3_000_000) })) digest.update(piece);
-  const seconds = (Date.now() - begun) / 1000;
+  const [seconds, peak] = [(Date.now() - begun) / 1000, node.peakMib()];
   assert.equal(digest.digest('hex'), hash(bytes));
+  assert.ok(peak < PEAK_MIB, `${peak} MiB of memory`);
   for (const name of [large[1], large[4711]]) {
     const pieces = [];
     for await (const piece of unixfs(helia).cat(CID.parse(root), { path: `large/${name}` })) pieces.push(piece);
     assert.equal(Buffer.concat(pieces).toString(), name);
   }
   await helia.stop();
-  return `${(BULK / MIB / seconds).toFixed(1)} MiB/s`;
+  return `${(BULK / MIB / seconds).toFixed(1)} MiB/s, ${seconds.toFixed(1)} s, our memory at most ${peak} MiB`;
 });
 
 await check(`bitswap: we pull ${PULL / MIB} MiB and a large directory from Helia`, async () => {
@@ -273,9 +278,11 @@ await check(`bitswap: we pull ${PULL / MIB} MiB and a large directory from Helia
   for await (const entry of importer(source, helia.blockstore, { profile: 'unixfs-v1-2025', wrapWithDirectory: true })) cid = entry.cid;
   assert.ok(unixfs(helia));
   const from = helia.libp2p.getMultiaddrs()[0].toString();
+  node.peakMib();
   const begun = Date.now();
   assert.equal(await ipfsMeanwhile('pull', '--data-dir', node.data, '--from', from, cid.toString()), cid.toString());
-  const seconds = (Date.now() - begun) / 1000;
+  const [seconds, peak] = [(Date.now() - begun) / 1000, node.peakMib()];
+  assert.ok(peak < PEAK_MIB, `${peak} MiB of memory`);
   await helia.stop();
   const into = join(scratch(), 'got');
   ipfs('get', '--data-dir', node.data, cid.toString(), into);
@@ -285,7 +292,7 @@ await check(`bitswap: we pull ${PULL / MIB} MiB and a large directory from Helia
   assert.match(ipfs('ls', '--data-dir', node.data), new RegExp(cid.toString()));
   ipfs('rm', '--data-dir', node.data, cid.toString());
   assert.equal((await ask(`${node.ipfs}/ipfs/${cid}?format=raw`)).status, 404);
-  return `${(PULL / MIB / seconds).toFixed(1)} MiB/s`;
+  return `${(PULL / MIB / seconds).toFixed(1)} MiB/s, ${seconds.toFixed(1)} s, our memory at most ${peak} MiB`;
 });
 
 await check('bitswap: what nobody has is said so', async () => {
