@@ -36,6 +36,9 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             &[("BLACKHOLE_KILLS", "1000")],
             arguments,
         ),
+        "rots" => {
+            storage("rots::rots_are_never_read_and_always_repaired", &[("BLACKHOLE_ROTS", "270")], arguments)
+        }
         "gas" => crate::test::contracts::bench_gas(),
         "invariants" => {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
@@ -46,6 +49,14 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             run(command("node", &["contracts/mutate.mjs"]).args(arguments))
         }
         "storage" => crate::test::s3::bench(arguments),
+        "erasure" => {
+            run(&mut cargo(&["run", "--locked", "--release", "-p", "shared", "--example", "erasure"]))
+        }
+        "secrecy" => storage(
+            "secrecy::nobody_else_learns_what_an_owner_stores",
+            &[("BLACKHOLE_FILES", "1000")],
+            arguments,
+        ),
         "fallback" | "kills" | "stay" => in_browsers(name, arguments),
         "liars" => {
             // Malicious tabs are js-libp2p, in a browser.
@@ -54,13 +65,14 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, fallback, gas, holders, invariants, kills, liars, links, mutants, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, kills, liars, links, mutants, rots, secrecy, sessions, stay, storage"
             )
         }
     }
 }
 
-/// A test of storage among processes, longer than every day. `--seeds` and `--kills` say how long, where they are given.
+/// A test of storage among processes, longer than every day. `--seeds`, `--kills`, `--rots` and `--files` say how long,
+/// where they are given.
 fn storage(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Result<()> {
     let mut tests = cargo(&["test", "--locked", "-p", "supernode", "--test", "node", "--"]);
     tests.args(["--nocapture", "--exact", test]).envs(otherwise.iter().copied());
@@ -68,7 +80,12 @@ fn storage(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Resu
         match option {
             [name, number] if name == "--seeds" => tests.env("BLACKHOLE_SEEDS", number),
             [name, number] if name == "--kills" => tests.env("BLACKHOLE_KILLS", number),
-            _ => bail!("what does {} mean? There are --seeds N and --kills N", option.join(" ")),
+            [name, number] if name == "--rots" => tests.env("BLACKHOLE_ROTS", number),
+            [name, number] if name == "--files" => tests.env("BLACKHOLE_FILES", number),
+            _ => bail!(
+                "what does {} mean? There are --seeds N, --kills N, --rots N and --files N",
+                option.join(" ")
+            ),
         };
     }
     run(&mut tests)

@@ -6,14 +6,15 @@
 //! [`report`] says how it went. One seed replays a run to the last message.
 //!
 //! [`storage`] plays weeks of a storage network instead, on the same agenda and without lines; [`objects`] what one
-//! owner stores and reads there, byte for byte, among holders that are slow, die or lie; [`economy`] payers and payees
-//! that crash and lie.
+//! owner stores and reads there, byte for byte, among holders that are slow, die or lie; [`audits`] how soon who lies about
+//! its shards is found out; [`economy`] payers and payees that crash and lie.
 //!
 //! Goals: find the bugs of swarm, scheduling and accounting logic; measure offload and completion against what
 //! the lines permit, for more peers than a machine has tabs. Non-goals: the speed of hashing, wasm or sockets, which
 //! benches measure on the real thing.
 #![forbid(unsafe_code)]
 
+pub mod audits;
 pub mod bits;
 pub mod clock;
 pub mod content;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use sim::{
-    economy, objects,
+    audits, economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Outcome, Plan},
@@ -14,14 +14,15 @@ use sim::{
 /// Runs the network in virtual time. One seed replays a run.
 #[derive(Debug, Parser)]
 struct Options {
-    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month, storage_object or economy.
+    /// cdn_flash_crowd, cdn_swarm, cdn_liars, cdn_churn, cdn_nat, storage_month, storage_object, storage_audits or
+    /// economy.
     #[arg(long, value_parser = scenario)]
     scenario: Chosen,
     /// The number that everything follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Tabs, segments of storage_month, objects of storage_object, or Sybils of economy; the scenario's own number if
-    /// not given.
+    /// Tabs, segments of storage_month, objects of storage_object, networks of storage_audits, or Sybils of economy; the
+    /// scenario's own number if not given.
     #[arg(long)]
     peers: Option<u32>,
     /// Bytes of the object; the scenario's own if not given.
@@ -43,11 +44,13 @@ enum Chosen {
     Cdn(Scenario),
     StorageMonth,
     StorageObject,
+    StorageAudits,
     Economy,
 }
 
 const STORAGE_MONTH: &str = "storage_month";
 const STORAGE_OBJECT: &str = "storage_object";
+const STORAGE_AUDITS: &str = "storage_audits";
 const ECONOMY: &str = "economy";
 /// Tabs of one attacker.
 const SYBILS: u32 = 10_000;
@@ -59,13 +62,16 @@ fn scenario(name: &str) -> Result<Chosen, String> {
     if name == STORAGE_OBJECT {
         return Ok(Chosen::StorageObject);
     }
+    if name == STORAGE_AUDITS {
+        return Ok(Chosen::StorageAudits);
+    }
     if name == ECONOMY {
         return Ok(Chosen::Economy);
     }
     let known = Scenario::ALL.iter().find(|(known, _)| *known == name).map(|(_, scenario)| *scenario);
     let names = || {
         let cdn = Scenario::ALL.map(|(name, _)| name);
-        format!("known are {cdn:?}, {STORAGE_MONTH}, {STORAGE_OBJECT} and {ECONOMY}")
+        format!("known are {cdn:?}, {STORAGE_MONTH}, {STORAGE_OBJECT}, {STORAGE_AUDITS} and {ECONOMY}")
     };
     known.map(Chosen::Cdn).ok_or_else(names)
 }
@@ -103,6 +109,25 @@ fn storage_object(options: &Options) -> ExitCode {
          \"rebuilt\":{rebuilt},\"returned\":{returned},\"liars\":{liars},\"named\":{named},\"fewest_shards\":{fewest}}}"
     );
     judge(violations, STORAGE_OBJECT, options.seed, number)
+}
+
+/// A day of liars, and ten thousand audits of each honest holder on a bad line; the same figures for the same seed.
+fn storage_audits(options: &Options) -> ExitCode {
+    let networks = options.peers.unwrap_or(audits::Plan::LIARS.networks);
+    let liars = audits::run(audits::Plan { networks, ..audits::Plan::LIARS }, options.seed);
+    let honest = audits::run(audits::Plan::HONEST, options.seed);
+    for (nature, tally) in liars.tallies.into_iter().chain(honest.tallies) {
+        let audits::Tally { holders, dismissed, mut audits, hours } = tally;
+        audits.sort_unstable();
+        let (median, most) = (audits[audits.len() / 2], audits[audits.len() - 1]);
+        println!(
+            "{{\"nature\":\"{nature:?}\",\"holders\":{holders},\"dismissed\":{dismissed},\
+             \"audits_median\":{median},\"audits_fewest\":{},\"audits_most\":{most},\"hours_most\":{hours}}}",
+            audits[0]
+        );
+    }
+    let violations: Vec<String> = liars.violations.into_iter().chain(honest.violations).collect();
+    judge(&violations, STORAGE_AUDITS, options.seed, networks)
 }
 
 fn judge(violations: &[String], scenario: &str, seed: u64, peers: u32) -> ExitCode {
@@ -156,6 +181,7 @@ fn main() -> ExitCode {
         Chosen::StorageMonth => return storage_month(&options),
         Chosen::Economy => return play_economy(&options),
         Chosen::StorageObject => return storage_object(&options),
+        Chosen::StorageAudits => return storage_audits(&options),
     };
     let full = scenario.full();
     let scale = Scale {

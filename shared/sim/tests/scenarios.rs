@@ -2,7 +2,7 @@
 
 use shared::storage::erasure::Profile;
 use sim::{
-    economy, objects,
+    audits, economy, objects,
     report::Report,
     scenarios::{Scale, Scenario},
     storage::{self, Plan},
@@ -125,4 +125,26 @@ fn objects_survive_the_slow_the_dying_and_the_lying_who_are_named() {
         assert!(outcome.reads >= 40 && outcome.named > 0 && outcome.rebuilt > 0, "seed {seed}: {outcome:?}");
         assert_eq!(outcome, objects::run(plan, seed), "one seed replays a run");
     }
+}
+
+#[test]
+fn who_lies_about_its_shards_is_dismissed_within_a_day() {
+    let plan = audits::Plan { liars_of_a_kind: 1, networks: 2, ..audits::Plan::LIARS };
+    let outcome = audits::run(plan, 1);
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    for nature in audits::Nature::LIARS {
+        let tally = &outcome.tallies[&nature];
+        assert_eq!((tally.holders, tally.dismissed), (2, 2), "{nature:?}: {tally:?}");
+    }
+    assert_eq!(outcome.tallies[&audits::Nature::Honest].dismissed, 0);
+    assert_eq!(outcome, audits::run(plan, 1), "one seed replays a run");
+}
+
+#[test]
+fn honest_holders_on_a_bad_line_stay() {
+    let outcome = audits::run(audits::Plan { days: 1, ..audits::Plan::HONEST }, 2);
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    let tally = &outcome.tallies[&audits::Nature::Honest];
+    assert_eq!((tally.holders, tally.dismissed), (12, 0));
+    assert!(tally.audits.iter().all(|audits| *audits > 500), "{tally:?}");
 }

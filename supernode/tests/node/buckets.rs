@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -37,9 +36,8 @@ impl Pair {
         let bucket = world.node("bucket", &door(0));
         let bucket_client = Client::new(&world.text("bucket.toml"), bucket.s3.unwrap());
         assert_eq!(bucket_client.ask("PUT", "/blobs", &[]).status, 200);
-        let nobody =
-            Client { door: SocketAddr::from(([127, 0, 0, 1], 0)), id: String::new(), secret: String::new() };
-        let mut pair = Self { world, bucket: Some(bucket), bucket_client, node: None, client: nobody };
+        let mut pair =
+            Self { world, bucket: Some(bucket), bucket_client, node: None, client: Client::nobody() };
         pair.start();
         pair.client = Client::new(&pair.world.text("node.toml"), pair.client.door);
         assert_eq!(pair.client.ask("PUT", "/photos", &[]).status, 200);

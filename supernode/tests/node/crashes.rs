@@ -99,10 +99,9 @@ impl Run {
         let plan = Plan { audit_seconds: 20, ..Plan::SMALL };
         let network = Network::of_holders(plan);
         let steady = vec![true; plan.holders];
-        let nobody = Client { door: ([127, 0, 0, 1], 0).into(), id: String::new(), secret: String::new() };
         let mut run = Self {
             network,
-            client: nobody,
+            client: Client::nobody(),
             trap: Trap::default(),
             rng: SeededRng::from_number(seed),
             keys: BTreeMap::new(),

@@ -16,7 +16,7 @@ fn status(node: &Node, path: &str) -> u16 {
 #[test]
 fn what_is_pinned_survives_a_kill_and_goes_when_it_is_told_to() {
     let world = World::new();
-    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let large: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7).to_le_bytes()[0]).collect();
     world.file("tree/large.bin", &large);
     world.file("tree/deep/small.txt", b"small");
     world.file("tree/.hidden", b"not told");

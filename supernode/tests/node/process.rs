@@ -23,7 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// `blackhole` with these arguments.
 pub(crate) fn blackhole(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blackhole"));
-    command.args(arguments).env("BLACKHOLE_LOG", "warn").stdin(Stdio::null());
+    let log = std::env::var_os("BLACKHOLE_LOG").unwrap_or_else(|| "warn".into());
+    command.args(arguments).env("BLACKHOLE_LOG", log).stdin(Stdio::null());
     command
 }
 

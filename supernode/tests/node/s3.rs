@@ -21,6 +21,8 @@ pub(crate) struct Client {
     pub(crate) door: SocketAddr,
     pub(crate) id: String,
     pub(crate) secret: String,
+    /// What comes with keys of a grant.
+    pub(crate) token: Option<String>,
 }
 
 impl Client {
@@ -28,8 +30,19 @@ impl Client {
     pub(crate) fn new(config: &str, door: SocketAddr) -> Self {
         let key: serde_json::Value =
             serde_json::from_str(&run(&["storage", "key", "create", "--config", config])).unwrap();
-        let said = |name: &str| key[name].as_str().unwrap().to_owned();
-        Self { door, id: said("access_key_id"), secret: said("secret_access_key") }
+        Self::of_key(&key, door)
+    }
+
+    /// With an access key as the command line prints it.
+    pub(crate) fn of_key(key: &serde_json::Value, door: SocketAddr) -> Self {
+        let said = |name: &str| key[name].as_str().map(str::to_owned);
+        let (id, secret) = (said("access_key_id").unwrap(), said("secret_access_key").unwrap());
+        Self { door, id, secret, token: said("session_token") }
+    }
+
+    /// Who has no key yet, and knows no door.
+    pub(crate) fn nobody() -> Self {
+        Self { door: ([127, 0, 0, 1], 0).into(), id: String::new(), secret: String::new(), token: None }
     }
 
     /// Asks for a path of letters that need no escaping. A query behind it is of such letters too, in order.
@@ -75,13 +88,19 @@ impl Client {
         let now = OffsetDateTime::now_utc();
         let day = format!("{:04}{:02}{:02}", now.year(), u8::from(now.month()), now.day());
         let moment = format!("{day}T{:02}{:02}{:02}Z", now.hour(), now.minute(), now.second());
-        let (door, signed) = (self.door, "host;x-amz-content-sha256;x-amz-date");
+        let door = self.door;
+        // Of who has none, neither a name nor a line of it.
+        let (token_name, token_line) = match &self.token {
+            Some(token) => (";x-amz-security-token", format!("x-amz-security-token:{token}\n")),
+            None => ("", String::new()),
+        };
+        let signed = format!("host;x-amz-content-sha256;x-amz-date{token_name}");
         let (resource, query) = path.split_once('?').unwrap_or((path, ""));
         let parameters = query.split('&').filter(|part| !part.is_empty());
         let parameters =
             parameters.map(|part| if part.contains('=') { part.to_owned() } else { part.to_owned() + "=" });
         let canonical = format!(
-            "{method}\n{resource}\n{}\nhost:{door}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{moment}\n\n\
+            "{method}\n{resource}\n{}\nhost:{door}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{moment}\n{token_line}\n\
              {signed}\nUNSIGNED-PAYLOAD",
             parameters.collect::<Vec<_>>().join("&")
         );
@@ -98,12 +117,14 @@ impl Client {
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={signed}, Signature={signature}"
         );
-        let headers = [
+        let length = length.to_string();
+        let mut headers = vec![
             ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
             ("x-amz-date", &moment),
             ("authorization", &authorization),
-            ("content-length", &length.to_string()),
+            ("content-length", &length),
         ];
+        headers.extend(self.token.as_deref().map(|token| ("x-amz-security-token", token)));
         head(door, method, path, &headers)
     }
 }

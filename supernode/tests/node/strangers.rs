@@ -46,6 +46,8 @@ pub(crate) struct Network {
     /// Where each listens, also after a restart.
     ports: Vec<u16>,
     plan: Plan,
+    /// What the owner's configuration has beside.
+    pub(crate) owner_sections: String,
     /// Last, so that nobody runs any more when it is deleted,
     pub(crate) world: World,
     /// and so that two of these, each a dozen processes and more, never keep one another from answering in time.
@@ -69,10 +71,9 @@ impl Network {
     /// The holders alone.
     pub(crate) fn of_holders(plan: Plan) -> Self {
         let (holders, ports) = ((0..plan.holders).map(|_| None).collect(), vec![0; plan.holders]);
-        static ALONE: Mutex<()> = Mutex::new(());
-        // A test that failed has ended its processes all the same.
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut network = Self { world: World::new(), owner: None, holders, ports, plan, _alone: alone };
+        let alone = alone();
+        let (world, owner_sections) = (World::new(), String::new());
+        let mut network = Self { world, owner: None, holders, ports, plan, owner_sections, _alone: alone };
         network.start_holder(0);
         network.start_holders(&(1..plan.holders).collect::<Vec<_>>());
         network
@@ -128,12 +129,13 @@ impl Network {
         let sections = format!(
             "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
              [storage]\nlisten = \"127.0.0.1:0\"\nprofile = \"{profile}\"\n\
-             [storage.own]\nvetting_audits = 0\naudit_seconds = {audit_seconds}\ngone_seconds = {gone_seconds}\n"
+             [storage.own]\nvetting_audits = 0\naudit_seconds = {audit_seconds}\ngone_seconds = {gone_seconds}\n{}",
+            self.owner_sections
         );
         self.world.command("owner", &sections)
     }
 
-    fn start_owner(&mut self) {
+    pub(crate) fn start_owner(&mut self) {
         self.owner = Some(Node::start(self.owner()));
     }
 
@@ -235,6 +237,13 @@ impl Network {
         }
         assert!(rotten > 0, "holder {number} keeps nothing");
     }
+}
+
+/// Who has this is the only one that runs a network.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed has ended its processes all the same.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {

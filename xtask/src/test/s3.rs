@@ -15,6 +15,8 @@ use crate::workspace::root;
 pub(super) const DIRECTORY: &str = "supernode/storage/tests/s3";
 /// Where the clients live.
 const CLIENTS: &str = "target/tools/s3-clients";
+/// The server beside ours, from the crates registry. Its licence (AGPL-3.0) concerns nobody: it is run, and never linked.
+const GARAGE: (&str, &str) = ("garage", "2.5.0");
 
 pub(super) fn run_suite() -> Result<Count> {
     let python = clients()?;
@@ -31,11 +33,38 @@ pub(super) fn run_suite() -> Result<Count> {
 
 /// The door beside another server, both as users run them: optimised.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let (asked, rest): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|argument| *argument == "--garage");
     let python = clients()?;
+    let garage = (!asked.is_empty()).then(garage).transpose()?;
     run(&mut cargo(&["build", "--release", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
     let script = root().join(DIRECTORY).join("bench.py");
     let mut bench = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
-    run(bench.args(arguments).env("BLACKHOLE", target().join("release/blackhole")))
+    bench.args(rest).env("BLACKHOLE", target().join("release/blackhole"));
+    if let Some(garage) = garage {
+        bench.env("GARAGE", garage);
+    }
+    run(&mut bench)
+}
+
+/// Garage, built once.
+fn garage() -> Result<PathBuf> {
+    let (name, version) = GARAGE;
+    let directory = root().join("target/tools").join(format!("{name}-{version}"));
+    let program = directory.join("bin").join(name);
+    step("Garage", || {
+        if program.exists() {
+            return Ok(Outcome::Already("installed".into()));
+        }
+        println!("  builds it from the crates registry, which takes a quarter of an hour and more");
+        let shown = directory.to_string_lossy();
+        let features = ["--no-default-features", "--features", "bundled-libs,lmdb"];
+        let mut install = cargo(&["install", name, "--version", version, "--locked", "--root", &shown]);
+        run(install.args(features).env("CARGO_TARGET_DIR", directory.join("build")))?;
+        std::fs::remove_dir_all(directory.join("build"))?;
+        Ok(Outcome::Done(format!("{name} {version} installed into target/tools")))
+    })?;
+    Ok(program)
 }
 
 fn target() -> PathBuf {

@@ -62,27 +62,7 @@ impl Holder {
     }
 
     pub(super) fn advert(&self, now: UnixSeconds) -> HolderAdvert {
-        let mut secret = [0xee; 32];
-        secret[0] = self.number;
-        let operator = Keypair::from_secret(secret);
-        let advert = HolderAdvert {
-            node: self.key.public(),
-            operator_signature: vouch(&operator, &self.key.public()),
-            operator: operator.public(),
-            sequence: now.0,
-            issued: now,
-            expires: now.plus(ADVERT_LASTS_SECONDS),
-            free_bytes: 1 << 30,
-            price: 1,
-            network: Network::V4([10, 0, self.number]),
-            region: u16::from(self.number % 10),
-            autonomous_system: u32::from(self.number % 13),
-            kind: HolderKind::Supernode,
-            software: "sim".to_owned(),
-            claimed_audits: 0,
-            addresses: Vec::new(),
-        };
-        HolderAdvert::open(&advert.sign(&self.key)).expect("our own advert is lawful")
+        advert(self.number, &self.key, now)
     }
 
     /// What an exchange with it takes.
@@ -146,4 +126,29 @@ impl Holder {
         let intact = |(tree, _): &(HashTree, Vec<u8>)| tree.root() == root;
         self.alive && self.nature != Nature::Cheats && self.shards.get(&root).is_some_and(intact)
     }
+}
+
+/// What holder `number` of a network says of itself: each is another operator's, in a network of its own.
+pub(crate) fn advert(number: u8, key: &Keypair, now: UnixSeconds) -> HolderAdvert {
+    let mut secret = [0xee; 32];
+    secret[0] = number;
+    let operator = Keypair::from_secret(secret);
+    let advert = HolderAdvert {
+        node: key.public(),
+        operator_signature: vouch(&operator, &key.public()),
+        operator: operator.public(),
+        sequence: now.0,
+        issued: now,
+        expires: now.plus(ADVERT_LASTS_SECONDS),
+        free_bytes: 1 << 30,
+        price: 1,
+        network: Network::V4([10, 0, number]),
+        region: u16::from(number % 10),
+        autonomous_system: u32::from(number % 13),
+        kind: HolderKind::Supernode,
+        software: "sim".to_owned(),
+        claimed_audits: 0,
+        addresses: Vec::new(),
+    };
+    HolderAdvert::open(&advert.sign(key)).expect("our own advert is lawful")
 }

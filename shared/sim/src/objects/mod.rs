@@ -20,6 +20,7 @@ use shared::{
 };
 
 use crate::clock::Agenda;
+pub(crate) use holder::advert;
 use holder::{Holder, Nature};
 use owner::{Owner, What};
 

@@ -42,6 +42,8 @@ fn left_count(count: usize) -> usize {
 /// Hashes a blob from front to back. Keeps 32 bytes a group, 1/512 of the payload.
 #[derive(Debug, Default)]
 pub struct BlobHasher {
+    /// Groups of the blob before the first that is hashed here.
+    before: u32,
     /// Finished groups.
     groups: Vec<SubtreeHash>,
     /// The group under way, at most [`GROUP_BYTES`]; a full one waits here until it is known not to be the
@@ -56,6 +58,34 @@ pub struct BlobHasher {
 pub struct TooLong;
 
 impl BlobHasher {
+    /// Hashes a blob from its group `before` on; who hashes what comes before it takes this [in](Self::append).
+    pub fn starting_at(before: u32) -> Self {
+        Self { before, ..Self::default() }
+    }
+
+    /// Takes what another hashed of the bytes that come next. Here there were whole groups so far.
+    ///
+    /// # Errors
+    /// [`TooLong`], after which the hasher is of no use.
+    pub fn append(&mut self, next: Self) -> Result<(), TooLong> {
+        if next.size == 0 {
+            return Ok(());
+        }
+        self.size = self.size.saturating_add(next.size);
+        if self.size > MAX_BLOB_BYTES {
+            return Err(TooLong);
+        }
+        if !self.current.is_empty() {
+            assert_eq!(self.current.len() as u64, GROUP_BYTES, "parts of a blob meet between groups");
+            self.finish_group();
+        }
+        let hashed = self.before as usize + self.groups.len();
+        assert_eq!(next.before as usize, hashed, "parts of a blob come in order");
+        self.groups.extend(next.groups);
+        self.current = next.current;
+        Ok(())
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
@@ -69,6 +99,12 @@ impl BlobHasher {
         while !bytes.is_empty() {
             if self.current.len() == group_bytes {
                 self.finish_group();
+            }
+            // With more behind it, a whole group need not wait, nor be copied.
+            if self.current.is_empty() && bytes.len() > group_bytes {
+                self.push_group(&bytes[..group_bytes]);
+                bytes = &bytes[group_bytes..];
+                continue;
             }
             let take = bytes.len().min(group_bytes - self.current.len());
             self.current.extend_from_slice(&bytes[..take]);
@@ -89,9 +125,15 @@ impl BlobHasher {
     }
 
     fn finish_group(&mut self) {
-        let index = u32::try_from(self.groups.len()).expect("bounded by MAX_BLOB_BYTES");
-        self.groups.push(group_hash(index, &self.current));
+        let current = core::mem::take(&mut self.current);
+        self.push_group(&current);
+        self.current = current;
         self.current.clear();
+    }
+
+    fn push_group(&mut self, group: &[u8]) {
+        let index = u32::try_from(self.groups.len()).expect("bounded by MAX_BLOB_BYTES");
+        self.groups.push(group_hash(self.before + index, group));
     }
 }
 

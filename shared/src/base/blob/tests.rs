@@ -116,6 +116,21 @@ proptest! {
     }
 
     #[test]
+    fn parts_hashed_side_by_side_are_the_whole(before in 0u32..8, groups in 0u32..8, rest in 0u64..20_000) {
+        let (one, next) = (GROUP * u64::from(before), GROUP * u64::from(before + groups));
+        let data = bytes(next + rest);
+        let part = |from: u64, to: u64| {
+            let mut hasher = BlobHasher::starting_at(u32::try_from(from / GROUP).unwrap());
+            hasher.update(&data[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()]).unwrap();
+            hasher
+        };
+        let mut whole = part(0, one);
+        whole.append(part(one, next)).unwrap();
+        whole.append(part(next, next + rest)).unwrap();
+        prop_assert_eq!(whole.finish(), HashTree::of(&data).unwrap());
+    }
+
+    #[test]
     fn garbage_is_refused_not_believed(garbage in prop::collection::vec(any::<u8>(), 0..20_000), index in 0u32..600) {
         let shape = BlobShape::new(PAGE_BYTES + GROUP).unwrap();
         let mut hashes = BlobHashes::new(crate::base::BlobRoot([7; 32]), shape);

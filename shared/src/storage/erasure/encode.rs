@@ -2,8 +2,12 @@
 
 use reed_solomon_simd::ReedSolomonEncoder;
 
-use super::{Codec, Profile, SegmentShape};
-use crate::base::blob::{BlobHasher, HashTree};
+use super::{BLOCK_BYTES, Codec, Profile, SegmentShape};
+use crate::base::blob::{BlobHasher, GROUP_BYTES, HashTree};
+
+/// Each block but those of the last stripe is as many groups of its shard.
+const GROUPS_OF_A_BLOCK: u32 = 4;
+const _: () = assert!(GROUPS_OF_A_BLOCK as u64 * GROUP_BYTES == BLOCK_BYTES, "a block is whole groups");
 
 /// Why a segment cannot be encoded as it was fed: its feeder erred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,19 +38,42 @@ pub enum EncodeError {
     },
 }
 
-/// Encodes one segment from front to back and learns the name of each shard.
+/// Encodes a segment from front to back and learns the name of each shard; or a part of it, where several encode it side
+/// by side.
 pub struct SegmentEncoder {
     shape: SegmentShape,
     blocks: BlockEncoder,
     hashers: Vec<BlobHasher>,
+    first: u32,
     next: u32,
 }
 
 impl SegmentEncoder {
     /// Begins a segment of this shape.
     pub fn new(shape: SegmentShape) -> Self {
-        let hashers = (0..shape.profile().total_shards()).map(|_| BlobHasher::default()).collect();
-        Self { shape, blocks: BlockEncoder::default(), hashers, next: 0 }
+        Self::starting_at(shape, 0)
+    }
+
+    /// Begins such a segment at a stripe; who encodes what comes before it [appends](Self::append) this.
+    pub fn starting_at(shape: SegmentShape, stripe: u32) -> Self {
+        let before = stripe.saturating_mul(GROUPS_OF_A_BLOCK);
+        let hashers = (0..shape.profile().total_shards()).map(|_| BlobHasher::starting_at(before)).collect();
+        Self { shape, blocks: BlockEncoder::default(), hashers, first: stripe, next: stripe }
+    }
+
+    /// Takes what another encoded of the stripes that come next.
+    ///
+    /// # Errors
+    /// [`EncodeError::Unfinished`] where there are stripes between; nothing was taken then.
+    pub fn append(&mut self, next: Self) -> Result<(), EncodeError> {
+        if next.first != self.next {
+            return Err(EncodeError::Unfinished { stripes: next.first, fed: self.next });
+        }
+        self.next = next.next;
+        for (hasher, next) in self.hashers.iter_mut().zip(next.hashers) {
+            hasher.append(next).expect("a shard is far shorter than a blob may be");
+        }
+        Ok(())
     }
 
     /// Takes the bytes of the next stripe, and hands each shard's next block to `each`, in order of shards.
@@ -74,7 +101,7 @@ impl SegmentEncoder {
     /// # Errors
     /// [`EncodeError::Unfinished`].
     pub fn finish(self) -> Result<Vec<HashTree>, EncodeError> {
-        let (stripes, fed) = (self.shape.stripes(), self.next);
+        let (stripes, fed) = (self.shape.stripes(), self.next - self.first);
         if fed < stripes {
             return Err(EncodeError::Unfinished { stripes, fed });
         }

@@ -295,6 +295,15 @@ impl Blobs for BlobStore {
         self.blocking(move |state| scrub::scrub(&state, after, limit)).await
     }
 
+    async fn check(&self, root: BlobRoot) -> Result<(), StoreError> {
+        self.blocking(move |state| match state.index.shape(root) {
+            Ok(shape) => scrub::check(&state, Held { root, shape }).map(drop),
+            Err(StoreError::Absent { .. }) => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
     fn usage(&self) -> Usage {
         self.state.books().usage
     }

@@ -169,6 +169,12 @@ pub trait Blobs: Send + Sync + 'static {
     /// What the index, the disk or the bucket says.
     async fn scrub(&self, after: Option<BlobRoot>, limit: usize) -> Result<ScrubReport, StoreError>;
 
+    /// Reads and hashes one blob. What is rotten is moved aside, and as little there from then on as what is missing.
+    ///
+    /// # Errors
+    /// What the index, the disk or the bucket says.
+    async fn check(&self, root: BlobRoot) -> Result<(), StoreError>;
+
     /// How full it is.
     fn usage(&self) -> Usage;
 

@@ -35,27 +35,36 @@ pub(super) fn scrub(state: &State, after: Option<BlobRoot>, limit: usize) -> Res
         }
         before = Some(held.root);
         report.checked += 1;
-        let root = held.root;
-        match state.verify(held) {
-            // Deleted meanwhile.
-            Ok(()) | Err(StoreError::Absent { .. }) => {}
-            Err(StoreError::Rotten { .. } | StoreError::Missing { .. }) => match state.set_aside(held)? {
-                Some(Lost::Rotten) => {
-                    tracing::warn!(%root, "a blob has rotted where it is kept, and was moved aside");
-                    tracing::info!(target: "blackhole::events::storage", event = "rotten", %root);
-                    report.rotten.push(root);
-                }
-                Some(Lost::Missing) => {
-                    tracing::warn!(%root, "a blob's bytes are missing from where they were kept");
-                    tracing::info!(target: "blackhole::events::storage", event = "missing", %root);
-                    report.missing.push(root);
-                }
-                None => {}
-            },
-            Err(error) => return Err(error),
+        match check(state, held)? {
+            Some(Lost::Rotten) => report.rotten.push(held.root),
+            Some(Lost::Missing) => report.missing.push(held.root),
+            None => {}
         }
     }
     Ok(report)
+}
+
+/// Checks one blob. What is damaged is moved aside, and told.
+pub(super) fn check(state: &State, held: Held) -> Result<Option<Lost>, StoreError> {
+    let root = held.root;
+    let lost = match state.verify(held) {
+        // Deleted meanwhile.
+        Ok(()) | Err(StoreError::Absent { .. }) => None,
+        Err(StoreError::Rotten { .. } | StoreError::Missing { .. }) => state.set_aside(held)?,
+        Err(error) => return Err(error),
+    };
+    match lost {
+        Some(Lost::Rotten) => {
+            tracing::warn!(%root, "a blob has rotted where it is kept, and was moved aside");
+            tracing::info!(target: "blackhole::events::storage", event = "rotten", %root);
+        }
+        Some(Lost::Missing) => {
+            tracing::warn!(%root, "a blob's bytes are missing from where they were kept");
+            tracing::info!(target: "blackhole::events::storage", event = "missing", %root);
+        }
+        None => {}
+    }
+    Ok(lost)
 }
 
 /// How a blob was lost.

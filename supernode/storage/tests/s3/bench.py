@@ -1,9 +1,10 @@
-"""The S3 door beside another S3 server, in the same run, by the same plain client: wall time and the server's CPU.
+"""The S3 door beside other S3 servers, in the same run, by the same plain client: wall time and the server's CPU.
 
     python bench.py [--rounds 3] [--large 64] [--number 300]
 
 Rounds are interleaved, and the order turns with each. A ratio is the other's figure over ours: above 1 we take less.
 Requests are signed beforehand and their bodies are not (UNSIGNED-PAYLOAD), so that what is measured is the servers.
+Garage takes part where the environment says in GARAGE where its program is.
 """
 
 import argparse
@@ -14,67 +15,30 @@ import os
 import pathlib
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
 
 import requests_free as raw
-from node import Node
+from rivals import Garage, Ours, Rclone, Spread, SyncedGarage
 
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 NOTES = [
-    "We seal each object with a key of its own and sync it to the disk before we answer; rclone does neither.",
-    "Garage is not measured yet: the crates registry has its source (2.5.0, AGPL-3.0), and nothing here builds it.",
+    "We seal each object with a key of its own and sync it to the disk before we answer; rclone does neither, and Garage syncs where it is told to.",
+    "With 4 of 12 the door's objects lie with twelve processes on the same disk, three times the bytes, each shard synced "
+    "and signed for; their CPU is in brackets: theirs are other people's machines.",
 ]
-
-
-class Ours:
-    name = "blackhole"
-
-    def __init__(self, directory):
-        self.node = Node(quota_mib=8192)
-        self.url, self.key, self.pid = self.node.url, self.node.key(), self.node.process.pid
-
-    def end(self):
-        self.node.end()
-
-
-class Rclone:
-    name = "rclone serve s3"
-
-    def __init__(self, directory):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self.key = {"access_key_id": "bench", "secret_access_key": "bench-secret"}
-        program = pathlib.Path(sys.executable).with_name("rclone")
-        self.process = subprocess.Popen(
-            [program, "serve", "s3", directory, "--addr", f"127.0.0.1:{port}", "--auth-key", "bench,bench-secret",
-             "--config", os.devnull],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        self.pid = self.process.pid
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise RuntimeError("rclone does not answer")
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
 
 
 def cpu_seconds(pid):
     """User and system time of a process, threads and all."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_of_others(server):
+    return sum(cpu_seconds(pid) for pid in server.others)
 
 
 class Asking:
@@ -96,7 +60,7 @@ def exchange(server, requests, body, check=None):
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     buffer = bytearray(MIB)
-    cpu, begun = cpu_seconds(server.pid), time.perf_counter()
+    cpu, others, begun = cpu_seconds(server.pid), cpu_of_others(server), time.perf_counter()
     for method, path, headers in requests:
         connection.request(method, path, body if method == "PUT" else None, headers)
         response = connection.getresponse()
@@ -109,7 +73,7 @@ def exchange(server, requests, body, check=None):
                 digest.update(buffer[:count])
         assert method == "PUT" or read == len(body), (server.name, read)
         assert not check or digest.hexdigest() == check, server.name
-    spent = time.perf_counter() - begun, cpu_seconds(server.pid) - cpu
+    spent = time.perf_counter() - begun, cpu_seconds(server.pid) - cpu, cpu_of_others(server) - others
     connection.close()
     return spent
 
@@ -133,11 +97,14 @@ def main():
     asked = arguments.parse_args()
     large, small = os.urandom(asked.large * MIB), os.urandom(4096)
     names = iter(range(1 << 40))
-    with tempfile.TemporaryDirectory(prefix="bench-rclone-") as directory:
+    kinds = [Ours, Spread, Rclone] + ([Garage, SyncedGarage] if "GARAGE" in os.environ else [])
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as directory:
         servers = []
         try:
-            for kind in [Ours, Rclone]:
-                servers.append(kind(directory))
+            for number, kind in enumerate(kinds):
+                place = pathlib.Path(directory, str(number))
+                place.mkdir()
+                servers.append(kind(str(place)))
                 exchange(servers[-1], [ready(servers[-1], "PUT", "")], b"")
             for server in servers:
                 # Allocators and caches find their size.
@@ -149,27 +116,29 @@ def main():
         finally:
             for server in servers:
                 server.end()
-    report(rounds, asked)
+    report(rounds, asked, [kind.name for kind in kinds])
 
 
-def report(rounds, asked):
-    ours, other = Ours.name, Rclone.name
+def report(rounds, asked, names):
     print(f"{asked.rounds} rounds, {asked.large} MiB three times and 4 KiB {asked.number} times a round; medians")
-    print(f"{'':12}{'wall, s: ours':>15}{'theirs':>9}{'ratio':>8}{'CPU, s: ours':>15}{'theirs':>9}{'ratio':>8}")
-    summary = {}
-    for what in rounds[0][ours]:
-        row, ratios = "", []
-        for at in [0, 1]:
-            mine = statistics.median(figures[ours][what][at] for figures in rounds)
-            theirs = statistics.median(figures[other][what][at] for figures in rounds)
-            ratio = theirs / mine if mine else float("nan")
-            ratios.append(round(ratio, 2))
-            row += f"{mine:>15.2f}{theirs:>9.2f}{ratio:>8.2f}"
-        print(f"{what:12}{row}")
-        summary[what] = {"wall": ratios[0], "cpu": ratios[1]}
+    ours = [Ours.name, Spread.name]
+    print(f"{'':12}{'':22}{'wall, s':>9}{'CPU, s':>9}{'(holders)':>11}   how much longer others took: wall, CPU")
+    ratios = {}
+    for what in rounds[0][names[0]]:
+        medians = {
+            name: [statistics.median(figures[name][what][at] for figures in rounds) for at in range(3)] for name in names
+        }
+        for name in names:
+            wall, cpu, others = medians[name]
+            row = f"{what:12}{name:22}{wall:>9.2f}{cpu:>9.2f}" + (f"{f'({others:.2f})':>11}" if others else f"{'':11}")
+            for other in [other for other in names if name in ours and other not in ours]:
+                pair = [theirs / mine if mine else float("nan") for theirs, mine in zip(medians[other], [wall, cpu])]
+                row += f"   {other} {pair[0]:.2f}, {pair[1]:.2f}"
+                ratios.setdefault(other, {}).setdefault(name, {})[what] = [round(ratio, 2) for ratio in pair]
+            print(row)
     for note in NOTES:
         print(note)
-    print(json.dumps({"rival": other, "ratios": summary}))
+    print(json.dumps({"ratios_wall_cpu": ratios}))
 
 
 main()

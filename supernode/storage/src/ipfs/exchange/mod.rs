@@ -46,10 +46,13 @@ pub(super) struct Heard {
     pub(super) lacking: Vec<Cid>,
 }
 
+/// By its number, whom a pull asks, and where it hears of it.
+type Pulls = BTreeMap<u64, (BTreeSet<PeerId>, mpsc::Sender<Heard>)>;
+
 /// Whom we are answering, and who of us waits for what.
 pub(super) struct Exchange {
     answering: Mutex<BTreeMap<PeerId, mpsc::Sender<Message>>>,
-    pulls: Mutex<BTreeMap<u64, (BTreeSet<PeerId>, mpsc::Sender<Heard>)>>,
+    pulls: Mutex<Pulls>,
     next_pull: AtomicU64,
     streams: Arc<Semaphore>,
     large: Arc<Semaphore>,
@@ -96,7 +99,7 @@ impl Exchange {
         self.pulls().values().any(|(peers, _)| peers.contains(peer))
     }
 
-    fn pulls(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (BTreeSet<PeerId>, mpsc::Sender<Heard>)>> {
+    fn pulls(&self) -> std::sync::MutexGuard<'_, Pulls> {
         self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

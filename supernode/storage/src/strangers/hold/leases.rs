@@ -30,6 +30,16 @@ fn read_name(name: &[u8]) -> Option<(PublicKey, UnixSeconds)> {
 #[derive(Default)]
 pub(super) struct Leases {
     until: BTreeMap<(BlobRoot, [u8; 32]), UnixSeconds>,
+    /// What is being taken in; as many as are served at once.
+    taking: BTreeMap<(BlobRoot, [u8; 32]), Taking>,
+}
+
+/// A shard on its way in, for one owner.
+#[derive(Clone, Copy, Default)]
+struct Taking {
+    times: usize,
+    /// Its owner does not want it any more.
+    unwanted: bool,
 }
 
 impl Leases {
@@ -69,15 +79,36 @@ impl Leases {
         self.until.get(&(root, owner.to_bytes())).copied()
     }
 
+    /// A shard is being taken in.
+    pub(super) fn begin(&mut self, root: BlobRoot, owner: &PublicKey) {
+        self.taking.entry((root, owner.to_bytes())).or_default().times += 1;
+    }
+
+    /// It is here, or never will be. Says whether its owner let go of it meanwhile: that word came in time, and holds.
+    pub(super) fn end(&mut self, root: BlobRoot, owner: &PublicKey) -> bool {
+        let key = (root, owner.to_bytes());
+        let Some(taking) = self.taking.get_mut(&key) else { return false };
+        taking.times -= 1;
+        let Taking { times, unwanted } = *taking;
+        if times == 0 {
+            self.taking.remove(&key);
+        }
+        unwanted
+    }
+
     /// Notes a promise; returns the name of the one that it replaces.
     pub(super) fn note(&mut self, root: BlobRoot, owner: &PublicKey, until: UnixSeconds) -> Option<Vec<u8>> {
         let before = self.until.insert((root, owner.to_bytes()), until);
         before.filter(|before| *before != until).map(|before| name(owner, before))
     }
 
-    /// Forgets a promise; returns its name.
+    /// Its owner lets go of a shard, also of one that is still on its way in. Forgets the promise; returns its name.
     pub(super) fn forget(&mut self, root: BlobRoot, owner: &PublicKey) -> Option<Vec<u8>> {
-        self.until.remove(&(root, owner.to_bytes())).map(|until| name(owner, until))
+        let key = (root, owner.to_bytes());
+        if let Some(taking) = self.taking.get_mut(&key) {
+            taking.unwanted = true;
+        }
+        self.until.remove(&key).map(|until| name(owner, until))
     }
 
     /// Forgets what ended before `now`; returns the names.
@@ -104,6 +135,20 @@ mod tests {
     use shared::identity::Keypair;
 
     use super::*;
+
+    #[test]
+    fn who_lets_go_of_a_shard_on_its_way_is_heard() {
+        let (owner, root) = (Keypair::from_secret([1; 32]).public(), BlobRoot([2; 32]));
+        let other = Keypair::from_secret([2; 32]).public();
+        let mut leases = Leases::default();
+        leases.begin(root, &owner);
+        leases.begin(root, &other);
+        assert_eq!(leases.forget(root, &owner), None, "nothing was promised yet");
+        assert!(leases.end(root, &owner) && !leases.end(root, &other));
+        leases.begin(root, &owner);
+        assert!(!leases.end(root, &owner), "asked anew, it is wanted");
+        assert!(leases.taking.is_empty());
+    }
 
     #[test]
     fn promises_end_and_the_newest_counts() {

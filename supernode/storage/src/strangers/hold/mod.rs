@@ -172,7 +172,14 @@ impl Hold {
         let nothing = Bytes::new();
         match ask {
             Ask::Store { root, bytes, lease_until } => {
+                self.leases().begin(root, peer);
                 let said = self.store(peer, root, bytes, lease_until, reader).await;
+                let unwanted = self.leases().end(root, peer);
+                if unwanted && said.is_ok() {
+                    // Its owner may be another process by now, and never ask again.
+                    self.let_go(peer, root).await;
+                    return (refused(Refusal::Expired), nothing);
+                }
                 (said.unwrap_or_else(refused), nothing)
             }
             Ask::HandOut { root, range } => match self.hand_out(root, range).await {
@@ -180,12 +187,7 @@ impl Hold {
                 Err(refusal) => (refused(refusal), nothing),
             },
             Ask::Drop { root } => {
-                let lease = self.leases().forget(root, peer);
-                if let Some(lease) = lease
-                    && let Err(error) = self.blobs.release(root, &lease).await
-                {
-                    tracing::warn!(%error, "a lease could not be ended");
-                }
+                self.let_go(peer, root).await;
                 (Said::Done, nothing)
             }
             Ask::Challenge { root, beacon, .. } => {
@@ -197,6 +199,16 @@ impl Hold {
             }
             Ask::ListHolders { after } => (self.heard.list_holders(after), nothing),
             Ask::ListEvidence { after } => (self.heard.list_evidence(after), nothing),
+        }
+    }
+
+    /// Ends an owner's lease, if there is one.
+    async fn let_go(&self, owner: &PublicKey, root: BlobRoot) {
+        let lease = self.leases().forget(root, owner);
+        if let Some(lease) = lease
+            && let Err(error) = self.blobs.release(root, &lease).await
+        {
+            tracing::warn!(%error, "a lease could not be ended");
         }
     }
 
@@ -273,7 +285,15 @@ impl Hold {
         if range.end > shape.size() {
             return Err(Refusal::Malformed);
         }
-        let slice = self.blobs.export(root, range).await.map_err(|error| refusal(&error))?;
+        let slice = match self.blobs.export(root, range).await {
+            Ok(slice) => slice,
+            Err(error) => {
+                if matches!(error, StoreError::Rotten { .. } | StoreError::Missing { .. }) {
+                    self.own_up(root).await;
+                }
+                return Err(refusal(&error));
+            }
+        };
         let said = Said::Payload { shard_bytes: shape.size(), payload_bytes: slice.len() as u64 };
         Ok((said, slice))
     }
@@ -284,7 +304,15 @@ impl Hold {
             Ok(shape) => {
                 let leaves = challenge.leaves(shape);
                 let groups: BTreeSet<u32> = leaves.iter().map(|leaf| shape.group_of_leaf(*leaf)).collect();
-                self.blobs.proof_material(root, &groups).await
+                let material = self.blobs.proof_material(root, &groups).await;
+                match &material {
+                    Ok((_, found)) if found.len() == groups.len() => {}
+                    Ok(_) | Err(StoreError::Rotten { .. } | StoreError::Missing { .. }) => {
+                        self.own_up(root).await;
+                    }
+                    Err(_) => {}
+                }
+                material
             }
             Err(error) => Err(error),
         };
@@ -301,6 +329,13 @@ impl Hold {
                 Ok(Said::Proof(proof::answer(challenge, &nothing, &BTreeMap::new(), &self.key)))
             }
             Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// A damaged shard is as good as none: it is moved aside, or who rebuilds it here would hear that it is here.
+    async fn own_up(&self, root: BlobRoot) {
+        if let Err(error) = self.blobs.check(root).await {
+            tracing::warn!(%root, %error, "a damaged shard could not be moved aside");
         }
     }
 

@@ -329,6 +329,12 @@ impl Catalog {
         })
     }
 
+    /// These know that nothing is wanted of them any more.
+    pub(super) fn forget_asked(&self, id: SegmentId, told: &[(u16, PublicKey)]) -> anyhow::Result<()> {
+        self.change(id, |stored| stored.asked.retain(|place| !told.contains(place)))?;
+        Ok(())
+    }
+
     /// Holders signed for shards, or again.
     pub(super) fn note_leases(
         &self,

@@ -1,10 +1,17 @@
 //! What is not wanted any more: its leases are ended, a few segments at a time, as far as the holders can be reached; the
 //! rest ends by itself. What is left to do is in the catalogue, and the next process goes on with it.
+//!
+//! So it is with whoever was asked to keep a shard and had not signed when the upload or rebuild was over: it may have the
+//! shard all the same, which nobody counts.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use shared::{base::SegmentId, storage::seal::ObjectPath};
+use shared::{
+    base::SegmentId,
+    identity::PublicKey,
+    storage::{record::SegmentRecord, seal::ObjectPath},
+};
 
 use super::{Own, blocking, catalog::Stored};
 use crate::commits::committed;
@@ -13,6 +20,9 @@ use crate::commits::committed;
 const AT_ONCE: usize = 16;
 /// Waited before the next try where the catalogue cannot be read or written.
 const REST: Duration = Duration::from_secs(30);
+
+/// A segment, and who was asked to keep a shard of it and never signed for that.
+pub(super) type Unanswered = (SegmentRecord, Vec<(u16, PublicKey)>);
 
 impl Own {
     /// Deletes an object. On return it is gone, also after a crash, and its leases are being ended. Says whether there was
@@ -62,6 +72,37 @@ impl Own {
                     tokio::time::sleep(REST).await;
                 }
             }
+        }
+    }
+
+    /// What these were asked to keep is not wanted of them any more.
+    pub(super) fn let_go_of_asked(&self, record: &SegmentRecord, asked: Vec<(u16, PublicKey)>) {
+        if !asked.is_empty() {
+            self.state().unanswered.push((record.clone(), asked));
+            self.called_off.notify_one();
+        }
+    }
+
+    /// Calls off what was asked in vain, for as long as it is polled.
+    pub(super) async fn call_off_all(self: Arc<Self>) {
+        loop {
+            let all = std::mem::take(&mut self.state().unanswered);
+            for some in all.chunks(AT_ONCE) {
+                futures::future::join_all(some.iter().map(|unanswered| self.call_off(unanswered))).await;
+            }
+            self.called_off.notified().await;
+        }
+    }
+
+    async fn call_off(&self, (record, asked): &Unanswered) {
+        let telling = asked.iter().map(|(shard, holder)| async move {
+            let root = record.root(*shard)?;
+            self.drop_shard(holder, root).await.then(|| (*shard, holder.clone()))
+        });
+        let told: Vec<_> = futures::future::join_all(telling).await.into_iter().flatten().collect();
+        let (catalog, (segment, _)) = (self.catalog.clone(), record.encode());
+        if let Err(error) = blocking(move || catalog.forget_asked(segment, &told)).await {
+            tracing::warn!(%error, "who was told that a shard is not wanted is told again");
         }
     }
 

@@ -16,6 +16,7 @@ mod catalog;
 mod evidence;
 mod get;
 mod given_up;
+mod memory;
 mod put;
 mod segments;
 mod shards;
@@ -47,7 +48,10 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use self::evidence::Evidence;
 
-use self::catalog::{Catalog, Stored};
+use self::{
+    catalog::{Catalog, Stored},
+    memory::Memory,
+};
 use super::{Heard, Network, OwnConfig};
 
 /// Puts and rebuilds at once: each holds a segment and its shards in memory, some 256 MiB.
@@ -113,7 +117,10 @@ pub struct Own {
     changed: Notify,
     /// Leases are to be ended.
     given_up: Notify,
+    /// Holders are to be told that what they were asked for is not wanted.
+    called_off: Notify,
     segments_at_once: Semaphore,
+    memory: Memory,
     /// Accounts of failed audits that are told at once.
     telling: Semaphore,
     started: std::time::Instant,
@@ -121,6 +128,8 @@ pub struct Own {
 
 struct State {
     custody: Custody,
+    /// Who may have what is not wanted of it; as many as there are segments.
+    unanswered: Vec<given_up::Unanswered>,
     /// Accounts of others that were looked at.
     accounts: u64,
     /// The last advert of each holder, also of those whose time is past.
@@ -140,15 +149,15 @@ impl Own {
         heard: Arc<Heard>,
     ) -> anyhow::Result<Arc<Self>> {
         let path = directory.join("owner.redb");
-        let (catalog, before, evidence) = tokio::task::spawn_blocking(move || {
+        let (catalog, before, unsettled, evidence) = tokio::task::spawn_blocking(move || {
             let catalog = Catalog::open(&path)?;
             let before = catalog.load().with_context(|| format!("reading {}", path.display()))?;
             let broken_off = catalog.give_up_intents()?;
             if broken_off > 0 {
                 tracing::info!(segments = broken_off, "uploads that were broken off are let go");
             }
-            let evidence = catalog.evidence()?;
-            anyhow::Ok((catalog, before, evidence))
+            let (unsettled, evidence) = (catalog.unsettled()?, catalog.evidence()?);
+            anyhow::Ok((catalog, before, unsettled, evidence))
         })
         .await??;
         let policy = Policy {
@@ -169,6 +178,9 @@ impl Own {
             }
             contacts.insert(advert.node.clone(), advert);
         }
+        // Of uploads and rebuilds of an earlier process, whose end it did not see.
+        let all = before.segments.iter().chain(&unsettled).filter(|stored| !stored.asked.is_empty());
+        let unanswered = all.map(|stored| (stored.record.clone(), stored.asked.clone())).collect();
         let mut refused = 0_usize;
         for Stored { record, leases, .. } in before.segments {
             let held: Vec<_> = leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect();
@@ -181,7 +193,7 @@ impl Own {
                 "more is stored than can be watched over; these are read only"
             );
         }
-        let state = Mutex::new(State { custody, accounts: 0, contacts });
+        let state = Mutex::new(State { custody, unanswered, accounts: 0, contacts });
         let own = Arc::new(Self {
             config,
             key,
@@ -191,7 +203,9 @@ impl Own {
             state,
             changed: Notify::new(),
             given_up: Notify::new(),
+            called_off: Notify::new(),
             segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
+            memory: Memory::default(),
             telling: Semaphore::new(1),
             started: std::time::Instant::now(),
         });

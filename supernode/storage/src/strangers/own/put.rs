@@ -1,6 +1,6 @@
 //! An object goes out: sealed, cut, coded, and sent to whoever promises to keep it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -24,6 +24,8 @@ use crate::commits::committed;
 
 /// Read at once from the source.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Threads that encode one segment: more wait for memory, and two segments may be on their way.
+const ENCODERS: usize = 4;
 /// Spare holders for so many shards, one more.
 const SHARDS_TO_A_SPARE: u16 = 8;
 
@@ -172,7 +174,9 @@ impl Own {
         let holders = self.holders();
         let bytes = sealed.len() as u64;
         let shape = SegmentShape::new(profile, bytes).context("a segment without bytes")?;
-        let (record, shards) = blocking(move || encode(shape, &sealed)).await?;
+        let memory = self.memory.take(shards_bytes(shape)?);
+        let (record, encoded) = blocking(move || encode(shape, &sealed, memory)).await?;
+        let shards = shards_of(shape, &encoded)?;
         let (segment, _) = record.encode();
         let need = Need {
             profile,
@@ -204,6 +208,8 @@ impl Own {
         let plan = upload::Plan { record: record_sent, owner, lease_until, chosen, spares };
         let upload = Upload::new(self.now(), plan);
         let (acknowledged, held) = self.drive_upload(upload, &record, lease_until, &shards, moved).await;
+        drop(shards);
+        self.memory.give_back(encoded);
         let leases = held.into_iter().map(|(shard, signed)| Ok((shard, Lease::open(&signed)?, signed)));
         let leases: Vec<_> = leases.collect::<anyhow::Result<_>>()?;
         // So that a process that dies before the object is whole has these let go.
@@ -216,6 +222,8 @@ impl Own {
             self.give_up(segment).await?;
             bail!("{held} holders took their shard, where {enough} would have been enough");
         }
+        // Who failed or was cancelled may have been through with it.
+        self.let_go_of_asked(&record, stored.asked.clone());
         Ok(stored)
     }
 }
@@ -226,19 +234,74 @@ fn independent(holders: &[Holder]) -> usize {
     operators.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-fn encode(shape: SegmentShape, sealed: &[u8]) -> anyhow::Result<(SegmentRecord, BTreeMap<u16, Bytes>)> {
+/// What all shards of a segment take together.
+pub(super) fn shards_bytes(shape: SegmentShape) -> anyhow::Result<usize> {
+    Ok(usize::try_from(shape.shard_bytes())? * usize::from(shape.profile().total_shards()))
+}
+
+/// Each shard, out of what [`encode`] gave.
+pub(super) fn shards_of(shape: SegmentShape, encoded: &Bytes) -> anyhow::Result<BTreeMap<u16, Bytes>> {
     let shard_bytes = usize::try_from(shape.shard_bytes())?;
-    let total = shape.profile().total_shards();
-    let mut shards: Vec<Vec<u8>> = (0..total).map(|_| Vec::with_capacity(shard_bytes)).collect();
-    let mut encoder = SegmentEncoder::new(shape);
-    for stripe in 0..shape.stripes() {
-        let range = shape.stripe_range(stripe).context("a stripe beyond the end")?;
-        let data = &sealed[usize::try_from(range.start)?..usize::try_from(range.end)?];
-        encoder.stripe(data, |shard, block| shards[usize::from(shard)].extend_from_slice(block))?;
-    }
+    let shard = |number: u16| {
+        let from = usize::from(number) * shard_bytes;
+        (number, encoded.slice(from..from + shard_bytes))
+    };
+    Ok((0..shape.profile().total_shards()).map(shard).collect())
+}
+
+/// A segment's record and its shards in a row, encoded into `memory` on several cores side by side.
+pub(super) fn encode(
+    shape: SegmentShape,
+    sealed: &[u8],
+    mut memory: Vec<u8>,
+) -> anyhow::Result<(SegmentRecord, Bytes)> {
+    let shard_bytes = usize::try_from(shape.shard_bytes())?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(ENCODERS);
+    let stripes_each = shape.stripes().div_ceil(u32::try_from(cores)?);
+    let mut rest: Vec<&mut [u8]> = memory.chunks_exact_mut(shard_bytes).collect();
+    let encoder = std::thread::scope(|scope| {
+        let mut parts = Vec::new();
+        let mut first = 0;
+        while first < shape.stripes() {
+            let stripes = first..(first + stripes_each).min(shape.stripes());
+            first = stripes.end;
+            let blocks = shape.block_range(stripes.start).context("a stripe of the segment")?.start
+                ..shape.block_range(stripes.end - 1).context("a stripe of the segment")?.end;
+            let length = usize::try_from(blocks.end - blocks.start)?;
+            let ours: Vec<&mut [u8]> =
+                rest.iter_mut().filter_map(|rest| rest.split_off_mut(..length)).collect();
+            parts.push(scope.spawn(move || encode_part(shape, stripes, sealed, ours)));
+        }
+        let mut whole = SegmentEncoder::new(shape);
+        for part in parts {
+            let part = part.join().map_err(|_| anyhow::anyhow!("encoding ended in a panic"))?;
+            whole.append(part?)?;
+        }
+        anyhow::Ok(whole)
+    })?;
     let roots = encoder.finish()?.iter().map(|tree| tree.root()).collect();
     let record = SegmentRecord::new(shape, roots).context("a root for each shard")?;
-    Ok((record, (0..).zip(shards.into_iter().map(Bytes::from)).collect()))
+    Ok((record, memory.into()))
+}
+
+/// Some stripes in a row, each shard's blocks to their place.
+fn encode_part(
+    shape: SegmentShape,
+    stripes: Range<u32>,
+    sealed: &[u8],
+    mut places: Vec<&mut [u8]>,
+) -> anyhow::Result<SegmentEncoder> {
+    let mut encoder = SegmentEncoder::starting_at(shape, stripes.start);
+    for stripe in stripes {
+        let range = shape.stripe_range(stripe).context("a stripe beyond the end")?;
+        let data = &sealed[usize::try_from(range.start)?..usize::try_from(range.end)?];
+        encoder.stripe(data, |shard, block| {
+            if let Some(place) = places[usize::from(shard)].split_off_mut(..block.len()) {
+                place.copy_from_slice(block);
+            }
+        })?;
+    }
+    Ok(encoder)
 }
 
 /// Fresh bytes from the system.

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,6 +28,11 @@ use crate::{
     store,
     strangers::exchange::{self, ExchangeError},
 };
+
+/// A holder that serves as much as it can is told again after so long that a lease is over: after a restart it may be told
+/// of dozens at once.
+const DROPPED_AGAIN: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// What a read was for, and whom it found out.
 pub(super) struct Window {
@@ -110,11 +116,20 @@ impl Own {
         }
     }
 
-    /// Ends a lease; whoever cannot be reached keeps the shard until it ends by itself.
-    pub(super) async fn drop_shard(&self, holder: &PublicKey, root: BlobRoot) {
-        if let Err(error) = self.ask(holder, Ask::Drop { root }, None).await {
-            tracing::debug!(%holder, %error, "a lease ends by itself");
+    /// Ends a lease; whoever cannot be reached keeps the shard until it ends by itself. Says whether it was heard.
+    pub(super) async fn drop_shard(&self, holder: &PublicKey, root: BlobRoot) -> bool {
+        for pause in DROPPED_AGAIN {
+            match self.ask(holder, Ask::Drop { root }, None).await {
+                Ok(_) => return true,
+                Err(ExchangeError::Refused(Refusal::Busy)) => tokio::time::sleep(pause).await,
+                Err(error) => {
+                    tracing::debug!(%holder, %error, "a lease ends by itself");
+                    return false;
+                }
+            }
         }
+        tracing::debug!(%holder, "a busy holder's lease ends by itself");
+        false
     }
 
     /// Asks a question; returns the signed proof as it came.
@@ -168,7 +183,7 @@ impl Own {
         moved: &Moved,
     ) -> (bool, Vec<(u16, Vec<u8>)>) {
         let (mut running, mut acknowledged) = (Running::new(), false);
-        let (mut sent, mut first) = (BTreeMap::new(), BTreeSet::new());
+        let mut first = BTreeSet::new();
         let (segment, _) = record.encode();
         let shard_bytes = record.shape().shard_bytes();
         loop {
@@ -179,7 +194,6 @@ impl Own {
                             upload.handle_failed(self.now(), id);
                             continue;
                         };
-                        sent.insert(id, (holder.clone(), root));
                         let own = Arc::clone(self);
                         // The first ask is of whom the intent names; a spare is noted before it gets anything.
                         let is_spare = !first.insert(shard);
@@ -192,14 +206,7 @@ impl Own {
                             own.store_shard(&holder, (root, shard_bytes), lease_until, Some(bytes)).await
                         });
                     }
-                    upload::Effect::Cancel { id } => {
-                        running.cancel(id);
-                        // It may have been through already.
-                        if let Some((holder, root)) = sent.remove(&id) {
-                            let own = Arc::clone(self);
-                            tokio::spawn(async move { own.drop_shard(&holder, root).await });
-                        }
-                    }
+                    upload::Effect::Cancel { id } => running.cancel(id),
                 }
             }
             while let Some(event) = upload.poll_event() {
@@ -226,7 +233,6 @@ impl Own {
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a shard was not stored");
-                        sent.remove(&id);
                         upload.handle_failed(self.now(), id);
                     }
                 },

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use shared::{
     base::BlobRoot,
     storage::{
-        erasure::{Profile, SegmentShape},
+        erasure::{Profile, SegmentEncoder, SegmentShape},
         holders::Lease,
         record::{ObjectSecret, Part, SegmentRecord},
         seal::{ObjectKey, ObjectPath, Sealing, StreamShape},
@@ -182,4 +182,35 @@ async fn who_was_asked_and_never_answered_is_remembered_until_the_segment_goes()
     own.give_up(segment).await.unwrap();
     assert!(own.catalog.note_leases(segment, &[]).unwrap().is_none(), "what was given up stays so");
     assert!(own.catalog.segment(segment).unwrap().is_none());
+}
+
+#[test]
+fn a_segment_encoded_side_by_side_has_the_same_shards() {
+    let check = |profile: Profile, bytes: u64| {
+        let sealed: Vec<u8> =
+            (0..bytes).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect();
+        let shape = SegmentShape::new(profile, bytes).unwrap();
+        let (mut encoder, mut shards) =
+            (SegmentEncoder::new(shape), vec![Vec::new(); usize::from(profile.total_shards())]);
+        for stripe in 0..shape.stripes() {
+            let range = shape.stripe_range(stripe).unwrap();
+            let data = &sealed[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+            let fed =
+                encoder.stripe(data, |shard, block| shards[usize::from(shard)].extend_from_slice(block));
+            fed.unwrap();
+        }
+        let roots = encoder.finish().unwrap().iter().map(|tree| tree.root()).collect();
+        // What was in it before does not matter.
+        let memory = vec![7; put::shards_bytes(shape).unwrap()];
+        let (record, encoded) = put::encode(shape, &sealed, memory).unwrap();
+        let side_by_side = put::shards_of(shape, &encoded).unwrap();
+        assert_eq!(record, SegmentRecord::new(shape, roots).unwrap(), "{profile:?} {bytes}");
+        assert!(side_by_side.into_values().eq(shards), "{profile:?} {bytes}");
+    };
+    let copies = Profile::new(1, 3).unwrap();
+    for profile in [copies, Profile::SMALL, Profile::MIDDLE] {
+        for bytes in [1, 5000, 65_536, 300_000, 1_048_576, 5_000_001] {
+            check(profile, bytes);
+        }
+    }
 }

@@ -38,8 +38,9 @@ const WINDOW_STRIPES: u32 = 16;
 impl Own {
     /// Watches until `shutdown`.
     pub fn run(self: &Arc<Self>, shutdown: CancellationToken) -> JoinHandle<()> {
-        let letting_go = shutdown.clone().run_until_cancelled_owned(Arc::clone(self).let_go_of_all());
-        let letting_go = tokio::spawn(letting_go);
+        let (given_up, called_off) = (Arc::clone(self).let_go_of_all(), Arc::clone(self).call_off_all());
+        let letting_go = async move { tokio::join!(given_up, called_off) };
+        let letting_go = tokio::spawn(shutdown.clone().run_until_cancelled_owned(letting_go));
         let own = Arc::clone(self);
         tokio::spawn(async move {
             let (mut tidy, mut renew) =
@@ -261,6 +262,11 @@ impl Own {
             bail!("the segment was given up meanwhile");
         }
         committed("repair");
+        let signed = |place: &&(u16, PublicKey)| {
+            leases.iter().any(|(shard, lease, _)| (*shard, &lease.holder) == (place.0, &place.1))
+        };
+        let unanswered = targets.iter().filter(|place| !signed(place)).cloned().collect();
+        self.let_go_of_asked(record, unanswered);
         Ok(leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect())
     }
 
@@ -303,6 +309,7 @@ impl Own {
 
     /// Adverts that expired, and standings for the next process.
     async fn tidy(&self) {
+        self.memory.expire();
         let standings: Vec<_> = {
             self.heard.expire();
             let (accounts, count) = self.heard.accounts_since(self.state().accounts);

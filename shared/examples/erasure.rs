@@ -1,0 +1,117 @@
+//! What a segment's way through the code costs beside the bare library: `cargo xtask bench erasure`.
+//!
+//! All encode the same bytes in the same 64 KiB blocks, by turns; medians over the rounds. The bare library's figure is
+//! reed-solomon-simd alone on one core, with its tables made once. Named is our encoder on one core, which hashes each
+//! shard as well; the whole path also copies shards to where they are sent from, and takes all cores, as a node does, into
+//! memory that it has from the segment before.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use reed_solomon_simd::ReedSolomonEncoder;
+use shared::storage::erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape};
+
+const ROUNDS: usize = 7;
+const BLOCK_BYTES: usize = 64 * 1024;
+
+fn main() {
+    let bytes: Vec<u8> = {
+        let mut rng = shared::base::SeededRng::from_number(1);
+        (0..MAX_SEGMENT_BYTES / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
+    };
+    println!(
+        "a segment of {} MiB, medians of {ROUNDS} rounds, MB of the segment a second",
+        bytes.len() >> 20
+    );
+    println!("{:>8}{:>10}{:>10}{:>8}{:>12}{:>8}", "", "library", "named", "ratio", "whole path", "ratio");
+    for profile in [Profile::WIDE, Profile::MIDDLE, Profile::SMALL] {
+        let mut memory = Vec::new();
+        let mut took: [Vec<Duration>; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            for (way, times) in [library, named, whole_path].into_iter().zip(&mut took) {
+                let begun = Instant::now();
+                way(profile, &bytes, &mut memory);
+                times.push(begun.elapsed());
+            }
+        }
+        let speed = took.map(|mut times| {
+            times.sort_unstable();
+            bytes.len() as f64 / 1e6 / times[ROUNDS / 2].as_secs_f64()
+        });
+        let [library, named, whole] = speed;
+        let name = format!("{}/{}", profile.data_shards(), profile.total_shards());
+        let (named_ratio, whole_ratio) = (named / library, whole / library);
+        println!("{name:>8}{library:>10.0}{named:>10.0}{named_ratio:>8.2}{whole:>12.0}{whole_ratio:>8.2}");
+    }
+}
+
+/// The library, fed with whole stripes.
+fn library(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
+    let (data, total) = (usize::from(profile.data_shards()), usize::from(profile.total_shards()));
+    let mut code = ReedSolomonEncoder::new(data, total - data, BLOCK_BYTES).expect("a lawful profile");
+    for stripe in bytes.chunks_exact(data * BLOCK_BYTES) {
+        for block in stripe.chunks_exact(BLOCK_BYTES) {
+            code.add_original_shard(block).expect("k blocks");
+        }
+        for block in code.encode().expect("all are in").recovery_iter() {
+            black_box(block);
+        }
+    }
+}
+
+/// Our encoder, on one core, and nothing done with what it gives.
+fn named(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
+    let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
+    let mut encoder = SegmentEncoder::new(shape);
+    for stripe in bytes.chunks(usize::from(profile.data_shards()) * BLOCK_BYTES) {
+        let fed = encoder.stripe(stripe, |_, block| {
+            black_box(block);
+        });
+        fed.expect("stripes in order");
+    }
+    black_box(encoder.finish().expect("all were fed"));
+}
+
+/// As an owner's node does it: on all cores, each shard to where it is sent from.
+fn whole_path(profile: Profile, bytes: &[u8], memory: &mut Vec<u8>) {
+    let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
+    let shard_bytes = usize::try_from(shape.shard_bytes()).expect("at most a segment");
+    memory.resize(shard_bytes * usize::from(profile.total_shards()), 0);
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    let stripe_bytes = usize::from(profile.data_shards()) * BLOCK_BYTES;
+    let stripes_each = bytes.len().div_ceil(stripe_bytes).div_ceil(cores);
+    let mut rest: Vec<&mut [u8]> = memory.chunks_exact_mut(shard_bytes).collect();
+    let mut whole = SegmentEncoder::new(shape);
+    std::thread::scope(|scope| {
+        let mut parts = Vec::new();
+        for (first, data) in (0..).step_by(stripes_each).zip(bytes.chunks(stripes_each * stripe_bytes)) {
+            let length = (stripes_each * BLOCK_BYTES).min(rest[0].len());
+            let places: Vec<_> = rest.iter_mut().filter_map(|rest| rest.split_off_mut(..length)).collect();
+            parts.push(scope.spawn(move || {
+                encode_part(SegmentEncoder::starting_at(shape, first), data.chunks(stripe_bytes), places)
+            }));
+        }
+        for part in parts {
+            whole.append(part.join().expect("no panic")).expect("parts in order");
+        }
+    });
+    black_box(whole.finish().expect("all were fed"));
+    black_box(memory);
+}
+
+fn encode_part(
+    mut encoder: SegmentEncoder,
+    stripes: core::slice::Chunks<'_, u8>,
+    mut places: Vec<&mut [u8]>,
+) -> SegmentEncoder {
+    for stripe in stripes {
+        let copied = encoder.stripe(stripe, |shard, block| {
+            let place = places[usize::from(shard)].split_off_mut(..block.len()).expect("room for each block");
+            place.copy_from_slice(block);
+        });
+        copied.expect("stripes in order");
+    }
+    encoder
+}
