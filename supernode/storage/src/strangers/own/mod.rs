@@ -19,6 +19,7 @@ mod given_up;
 mod put;
 mod segments;
 mod shards;
+mod tabs;
 mod watch;
 
 use std::{
@@ -36,6 +37,7 @@ use shared::{
     identity::{Keypair, PublicKey},
     storage::{
         custody::{Custody, Policy, Rhythm},
+        extras::{self, Extras},
         holders::{FailedAudit, HolderAdvert},
         placement::Holder,
         record::{Body, ObjectRecord},
@@ -45,7 +47,7 @@ use shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-pub use self::evidence::Evidence;
+pub use self::{evidence::Evidence, tabs::ExtraStatus};
 
 use self::catalog::{Catalog, Stored};
 use super::{Heard, Network, OwnConfig};
@@ -99,6 +101,9 @@ pub struct Status {
     pub standings: Vec<(String, String)>,
     /// Audits that failed: who, and how.
     pub failed_audits: Vec<(String, String)>,
+    /// Extra shards in visitors' tabs, none of which is counted above.
+    #[serde(default)]
+    pub extras: Vec<ExtraStatus>,
 }
 
 /// Owns objects.
@@ -109,8 +114,12 @@ pub struct Own {
     heard: Arc<Heard>,
     catalog: Catalog,
     state: Mutex<State>,
+    /// Beside the state, so that nothing that counts shards meets one of these.
+    extras: Mutex<Extras>,
     /// Something is to be done before the next deadline.
     changed: Notify,
+    /// The same, with tabs.
+    tabs_changed: Notify,
     /// Leases are to be ended.
     given_up: Notify,
     segments_at_once: Semaphore,
@@ -182,6 +191,11 @@ impl Own {
             );
         }
         let state = Mutex::new(State { custody, accounts: 0, contacts });
+        let tabs = extras::Policy {
+            of_a_segment: config.extra_shards,
+            audit_every: Duration::from_secs(config.audit_seconds.max(1)),
+        };
+        let extras = Mutex::new(Extras::new(tabs, runtime::random_seed()?));
         let own = Arc::new(Self {
             config,
             key,
@@ -189,7 +203,9 @@ impl Own {
             heard,
             catalog,
             state,
+            extras,
             changed: Notify::new(),
+            tabs_changed: Notify::new(),
             given_up: Notify::new(),
             segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
             telling: Semaphore::new(1),
@@ -275,7 +291,7 @@ impl Own {
         let look = move || Ok((catalog.objects()?, catalog.segments()?, catalog.evidence()?));
         let (rows, all, evidence) = blocking(look).await?;
         let bucket = self.bucket();
-        let mut status = Status::default();
+        let mut status = Status { extras: self.extra_shards(), ..Status::default() };
         for account in evidence {
             let FailedAudit { transcript, .. } = FailedAudit::open(&account)?;
             let how = format!("{:?}", transcript.verdict);
