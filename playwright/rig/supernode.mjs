@@ -29,16 +29,17 @@ export class Supernode {
   lines = [];
 
   /**
-   * `edge` are lines for that section of its configuration, `extra` for the end of it.
-   * @param {{site: string, publish?: string | null, edgePort?: number, edge?: string, listen?: string[], extra?: string}} options
+   * `edge` are lines for that section of its configuration, `extra` for the end of it; `bootstrap` are others' addresses.
+   * @param {{site: string, publish?: string | null, edgePort?: number, edge?: string, listen?: string[], bootstrap?: string[], extra?: string}} options
    */
-  constructor({ site, publish = siteDirectory, edgePort = 0, edge = '', listen = ['/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/tcp/0'], extra = '' }) {
+  constructor({ site, publish = siteDirectory, edgePort = 0, edge = '', listen = ['/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/tcp/0'], bootstrap = [], extra = '' }) {
     if (!existsSync(program)) throw new Error(`${program} is missing: cargo build -p supernode`);
     this.site = site;
     this.publish = publish;
     this.edgePort = edgePort;
     this.edgeLines = edge;
     this.listen = listen;
+    this.bootstrap = bootstrap;
     this.extra = extra;
     this.key = join(this.#directory, 'publisher.key');
     this.publisher = execFileSync(program, ['key', 'new', this.key], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
@@ -65,6 +66,7 @@ ${this.edgeLines}
 [network]
 local_network = true
 listen = ${JSON.stringify(this.listen)}
+bootstrap = ${JSON.stringify(this.bootstrap)}
 [[cdn.sites]]
 name = "${this.site}"
 publisher = "${this.publisher}"
@@ -123,6 +125,11 @@ ${this.extra}`);
   cpuSeconds() {
     const fields = readFileSync(`/proc/${this.#child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
     return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  /** `blackhole storage`, as who owns this node's objects; what it prints. */
+  storage(...words) {
+    return execFileSync(program, ['storage', ...words, '--data-dir', this.data], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
   async metrics() {

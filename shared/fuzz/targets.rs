@@ -28,6 +28,7 @@ use shared::{
     identity::{Context, Delegation, Keypair, PublicKey},
     storage::{
         erasure::MAX_SEGMENT_BYTES,
+        extras::{MAX_EXTRA_BYTES, SHARDS_OF_A_TAB},
         holders::{
             Directory, FailedAudit, HolderAdvert, HolderVerdict, Lease, MAX_EVIDENCE_BYTES, MAX_LEASE_BYTES,
             MAX_SOFTWARE_BYTES,
@@ -368,6 +369,8 @@ fn storage_shards(data: &[u8]) {
             Ask::HandOut { range, .. } => {
                 assert!(!range.is_empty() && range.end - range.start <= MAX_HAND_OUT_BYTES);
             }
+            Ask::Keep { bytes, .. } => assert!((1..=MAX_EXTRA_BYTES).contains(bytes)),
+            Ask::OfferRoom(room) => assert!(room.kept.len() <= SHARDS_OF_A_TAB),
             Ask::Drop { .. }
             | Ask::Challenge { .. }
             | Ask::Evidence { .. }

@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chain::{Earnings, Money, Place, Session, Sums, Totals};
 use gateway::{
-    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, MoneyStatus, NetworkStatus, PeerAddresses, Position,
+    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, ExtraShard, MoneyStatus, NetworkStatus,
+    PeerAddresses, Position,
 };
 use net::Network;
 use shared::identity::PublicKey;
+use storage::strangers::own::Own;
 
 /// A tab asks two; more are for families of addresses that it may lack.
 const STUN_ENDPOINTS_MAX: usize = 4;
@@ -18,6 +20,8 @@ pub(crate) struct About {
     pub(crate) network: Option<Arc<Network>>,
     pub(crate) money: Option<Arc<Money>>,
     pub(crate) earnings: Earnings,
+    /// Whose objects it keeps with others, where it does.
+    pub(crate) own: Option<Arc<Own>>,
 }
 
 impl gateway::Node for About {
@@ -56,6 +60,18 @@ impl gateway::Node for About {
             answered: status.answered.map(|at| Duration::from_secs(now.saturating_sub(at.0))),
             problem: status.problem,
         })
+    }
+
+    fn extras(&self, max: usize) -> Vec<ExtraShard> {
+        let extras = self.own.iter().flat_map(|own| own.extra_shards()).take(max);
+        let shown = extras.map(|extra| ExtraShard {
+            tab: extra.tab,
+            segment: extra.segment,
+            shard: extra.shard,
+            length: extra.bytes,
+            proved: extra.proved.map(|(found, ago)| (found, Duration::from_secs(ago))),
+        });
+        shown.collect()
     }
 
     fn earnings(&self) -> EarningsStatus {

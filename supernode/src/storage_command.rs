@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use storage::strangers::{
     door::{Answer, Command, SOCKET_FILE},
-    own::Evidence,
+    own::{Evidence, ExtraStatus},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -314,6 +314,16 @@ impl Door {
             for (shard, holder) in &segment.holders {
                 writeln!(out, "    {shard:>3}  {holder}")?;
             }
+        }
+        if !status.extras.is_empty() {
+            writeln!(out, "extra shards in visitors' tabs, which count nothing:")?;
+        }
+        for ExtraStatus { tab, segment, shard, bytes, proved } in &status.extras {
+            let proved = match proved {
+                Some((found, ago)) => format!("{found} {ago} s ago"),
+                None => "not asked yet".to_owned(),
+            };
+            writeln!(out, "    {shard:>3}  {tab}: {bytes} bytes of {segment}, {proved}")?;
         }
         for (holder, standing) in &status.standings {
             writeln!(out, "{holder}: {standing}")?;

@@ -11,6 +11,7 @@ use shared::{
     coordination::ServiceName,
     identity::{Keypair, PublicKey},
     storage::messages::{HOLDERS_TOPIC, PROTOCOL},
+    wire::TAB_STORAGE_PROTOCOL,
 };
 use storage::{
     Config,
@@ -30,20 +31,38 @@ const HELD_DIRECTORY: &str = "held";
 /// The part of the data directory that is storage's.
 const DIRECTORY: &str = "storage";
 
+/// Streams of storage, by whom they are from.
+pub(crate) struct Streams {
+    /// Owners', auditors' and readers'.
+    shards: mpsc::Receiver<Incoming>,
+    /// Tabs'.
+    tabs: mpsc::Receiver<Incoming>,
+}
+
 /// Takes the streams of storage out of what happens on links.
 pub(crate) fn route(
     events: impl Stream<Item = links::Event> + Send + 'static,
     links: links::Control,
+) -> (BoxStream<'static, links::Event>, Streams) {
+    let (rest, shards) = take(events, links.clone(), PROTOCOL);
+    let (rest, tabs) = take(rest, links, TAB_STORAGE_PROTOCOL);
+    (rest, Streams { shards, tabs })
+}
+
+fn take(
+    events: impl Stream<Item = links::Event> + Send + 'static,
+    links: links::Control,
+    name: &'static str,
 ) -> (BoxStream<'static, links::Event>, mpsc::Receiver<Incoming>) {
     let (sender, receiver) = mpsc::channel(STREAMS);
     let rest = events.filter_map(move |event| {
         let rest = match event {
-            links::Event::Incoming { link, protocol, stream } if protocol.as_ref() == PROTOCOL => {
+            links::Event::Incoming { link, protocol, stream } if protocol.as_ref() == name => {
                 let peer = links.link(link).and_then(|link| PublicKey::from_peer_id(&link.peer).ok());
                 if let Some(peer) = peer
                     && sender.try_send(Incoming { peer, stream }).is_err()
                 {
-                    tracing::debug!("a stream was reset: the holder is busy");
+                    tracing::debug!(name, "a stream was reset: nobody takes it in time");
                 }
                 None
             }
@@ -69,7 +88,7 @@ pub(crate) async fn join(
     data_dir: &Path,
     key: &Keypair,
     network: &Arc<Network>,
-    shards: mpsc::Receiver<Incoming>,
+    Streams { shards, tabs }: Streams,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Started> {
     let directory = data_dir.join(DIRECTORY);
@@ -115,6 +134,9 @@ pub(crate) async fn join(
     if let Some(own) = &own {
         running.push(own.run(shutdown.clone()));
         running.push(door::open(Arc::clone(own), data_dir, shutdown.clone())?);
+        if own.wants_tabs() {
+            running.push(own.tend_tabs(tabs, shutdown.clone()));
+        }
     }
     running.push(strangers::ask_around(strangers, Arc::clone(&heard), own.clone(), shutdown.clone()));
     let (shutdown, hearing) = (shutdown.clone(), own.clone());

@@ -17,7 +17,7 @@ use net::{Multiaddr, Network};
 use prometheus_client::registry::Registry;
 use runtime::DataDir;
 use serde_json::json;
-use shared::{cdn::bulk::PROTOCOL, storage::messages};
+use shared::{cdn::bulk::PROTOCOL, storage::messages, wire::TAB_STORAGE_PROTOCOL};
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +82,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             if config.storage.as_ref().is_some_and(|storage| storage.hold.is_some()) {
                 services.push(messages::PROTOCOL.parse().context("the service's own name")?);
             }
+            // An owner hears tabs, and offers nobody else anything by that.
+            let own = config.storage.as_ref().and_then(|storage| storage.own.as_ref());
+            if own.is_some_and(|own| own.extra_shards > 0) {
+                network.unadvertised.push(TAB_STORAGE_PROTOCOL.parse().context("what tabs speak")?);
+            }
             if ipfs_config.is_some() {
                 services.push(storage::ipfs::PROTOCOL.parse().context("the service's own name")?);
             }
@@ -139,7 +144,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let node = About { key: key.public(), network: network.clone(), money: money.clone(), earnings };
+    let (network_of_node, own) = (network.clone(), storing.own.clone());
+    let node = About { key: key.public(), network: network_of_node, money: money.clone(), earnings, own };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
     let login = config.edge.login.as_ref();

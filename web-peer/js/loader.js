@@ -18,6 +18,10 @@
   /** Below this charge, unplugged, a visitor's battery is theirs alone. */
   const BATTERY_MIN = 0.2;
   const CONSENT_KEY = 'blackhole:consent';
+  /** How many bytes the visitor lets be kept for others; without it, none. */
+  const KEEP_KEY = 'blackhole:keep';
+  /** Asked for only by those who agreed to keep shards. */
+  const OF_SHELF = 'shelf';
   /** How long an idle moment is waited for on a busy page. */
   const IDLE_MILLIS_MAX = 3_000;
   /** A page that has loaded nothing for this long has its line free for us. */
@@ -44,6 +48,8 @@
     // Who tells a tab its address as others see it; the supernode, where nobody else is named.
     iceServers: (data.stun ?? '').split(/[\s,]+/).filter(Boolean).map((server) => ({ urls: `stun:${server}` })),
     uploadBytes: Number(data.uploadMb ?? 200) * 1e6,
+    // What visitors are asked to keep for others; without the attribute nobody is asked.
+    keepBytes: Math.max(Number(data.keepMb ?? 0) * 1e6, 0) || 0,
   };
 
   /** @type {Set<string>} */
@@ -81,6 +87,24 @@
         // Then it holds for this page.
       }
       emit('consent', choice);
+    },
+    /** What may be kept for others: what the visitor agreed to, and no more than the publisher wants. */
+    keeps() {
+      try {
+        return Math.min(Number(localStorage.getItem(KEEP_KEY) ?? 0) || 0, settings.keepBytes);
+      } catch {
+        return 0;
+      }
+    },
+    /** @param {number} bytes none: the visitor wants none, or no more */
+    keep(bytes) {
+      try {
+        if (bytes > 0) localStorage.setItem(KEEP_KEY, `${bytes}`);
+        else localStorage.removeItem(KEEP_KEY);
+      } catch {
+        // Then nothing is kept: what cannot be remembered cannot be ended elsewhere.
+      }
+      emit('keep', bytes);
     },
   };
 
@@ -147,6 +171,7 @@
       // All at once: what is asked for one after the other costs a round trip each.
       if (consent.get() === 'on') {
         for (const name of Object.keys(FILES)) {
+          if (name.startsWith(OF_SHELF) && consent.keeps() === 0) continue;
           const asked = ask(name);
           // Whoever needs it hears of it.
           asked.catch(() => {});
@@ -173,6 +198,7 @@
         peers: 0,
         known: 0,
         reachable: false,
+        kept: { allowed: consent.keeps(), bytes: 0, quota: 0, shards: 0, proofs: 0, provedAt: 0, lost: 0, forgeries: 0 },
         site: settings.site,
         sequence: 0,
         reasons: [...reasons],
@@ -185,10 +211,22 @@
       await begin();
       await page?.start();
     },
-    /** Ends all connections and transfers now; the choice is remembered. */
+    /** Ends all connections and transfers now, and deletes what was kept for others; the choice is remembered. */
     stop: () => {
       consent.set('off');
+      consent.keep(0);
       page?.stop();
+      return page?.letGo();
+    },
+    /** Keeps pieces of others' files from now on, up to what the tag says; call it only with the visitor's consent. */
+    keep: async () => {
+      consent.keep(settings.keepBytes);
+      await page?.keep();
+    },
+    /** Keeps none any more, and deletes those that are there; the choice is remembered. */
+    letGo: async () => {
+      consent.keep(0);
+      await page?.letGo();
     },
     /** @param {string} name @param {(detail: any) => void} listener @returns {() => void} */
     on: (name, listener) => {
@@ -203,6 +241,7 @@
   // The visitor may have stopped in another window of the site.
   window.addEventListener('storage', ({ key, newValue }) => {
     if (key === CONSENT_KEY && newValue === 'off') page?.stop();
+    if (key === KEEP_KEY && newValue === null) page?.letGo();
   });
   if (consent.get() === 'off') return note('consent-off');
   const whenQuiet = () => {

@@ -18,7 +18,8 @@ const STYLE = `
   dt, dd { margin: 0; } dd { text-align: right; font-variant-numeric: tabular-nums; }
   .row { display: flex; gap: 8px; flex-wrap: wrap; }
   button.act { flex: 1; padding: 8px 12px; border-radius: 8px; border: 1px solid #5546b5; background: #5546b5; color: #fff; cursor: pointer; white-space: nowrap; }
-  dl + button.act { width: 100%; }
+  dl ~ button.act { width: 100%; margin-top: 6px; }
+  .choice { display: flex; gap: 8px; align-items: flex-start; margin: 0 0 10px; }
   button.quiet { background: transparent; color: #3d3190; }
   button:focus-visible { outline: 3px solid #8f7ff0; outline-offset: 2px; }
   [hidden] { display: none !important; }
@@ -54,7 +55,7 @@ export class Meter {
     document.body.append(this.#host);
   }
 
-  /** @param {() => void} yes @param {() => void} no */
+  /** @param {(keeps: boolean) => void} yes @param {() => void} no */
   ask(yes, no) {
     const card = element('section', { className: 'card', role: 'region', ariaLabel: 'Faster together' });
     const choose = (/** @type {() => void} */ choice) => () => {
@@ -69,9 +70,16 @@ export class Meter {
           'Others then see your network address, and some of your upload is used. You can stop at any time.',
       }),
     );
+    const keeps = /** @type {HTMLInputElement} */ (element('input', { type: 'checkbox', checked: false }));
+    const { keepBytes } = this.page.context.settings;
+    if (keepBytes > 0) {
+      const label = element('label', { className: 'choice' });
+      label.append(keeps, `Also keep encrypted pieces of others’ files on this device, up to ${said(keepBytes)}.`);
+      card.append(label);
+    }
     const row = element('div', { className: 'row' });
     row.append(
-      button('act', 'Take part', choose(yes)),
+      button('act', 'Take part', choose(() => yes(keeps.checked))),
       button('act quiet', 'No, thanks', choose(no)),
     );
     card.append(row);
@@ -86,7 +94,10 @@ export class Meter {
     if (this.#parts.pill) return;
     const card = element('section', { className: 'card', id: 'detail', hidden: true, role: 'region', ariaLabel: 'Delivery between visitors' });
     const list = element('dl');
-    for (const [name, label] of [['peers', 'From other visitors'], ['given', 'Given to others'], ['http', 'From servers'], ['links', 'Connected visitors']]) {
+    const rows = [['peers', 'From other visitors'], ['given', 'Given to others'], ['http', 'From servers'], ['links', 'Connected visitors']];
+    const keepable = this.page.context.settings.keepBytes > 0;
+    if (keepable) rows.push(['kept', 'Kept for others']);
+    for (const [name, label] of rows) {
       const value = element('dd', { textContent: '–' });
       list.append(element('dt', { textContent: label }), value);
       this.#parts[name] = value;
@@ -96,6 +107,10 @@ export class Meter {
       list,
       button('act', 'Stop taking part', () => this.#stop()),
     );
+    if (keepable) {
+      this.#parts.keep = button('act quiet', '', () => this.#toggleKeeping());
+      card.append(this.#parts.keep);
+    }
     const pill = button('pill', '', () => this.#toggle());
     pill.setAttribute('aria-expanded', 'false');
     pill.setAttribute('aria-controls', 'detail');
@@ -112,7 +127,7 @@ export class Meter {
   }
 
   /** @param {any} status */
-  update({ bytes, peers, known }) {
+  update({ bytes, peers, known, kept }) {
     const { text, pill } = this.#parts;
     if (!text) return;
     const moved = bytes.peers + bytes.uploaded > 0;
@@ -123,6 +138,11 @@ export class Meter {
     this.#parts.given.textContent = said(bytes.uploaded);
     this.#parts.http.textContent = said(bytes.http);
     this.#parts.links.textContent = known > peers ? `${peers} of ${known}` : `${peers}`;
+    if (!this.#parts.keep) return;
+    const { keepBytes } = this.page.context.settings;
+    this.#parts.kept.textContent = kept.allowed > 0 ? `${said(kept.bytes)} of ${said(kept.allowed)}` : 'nothing';
+    this.#parts.keep.textContent =
+      kept.allowed > 0 ? 'Stop keeping for others, and delete' : `Keep up to ${said(keepBytes)} for others`;
   }
 
   close() {
@@ -137,8 +157,20 @@ export class Meter {
   }
 
   #stop() {
-    this.page.context.consent.set('off');
+    const { consent } = this.page.context;
+    consent.set('off');
+    consent.keep(0);
     this.page.stop();
+    void this.page.letGo();
+  }
+
+  /** The visitor keeps pieces for others, or no more. */
+  #toggleKeeping() {
+    const { consent, settings } = this.page.context;
+    const keeps = consent.keeps() === 0;
+    consent.keep(keeps ? settings.keepBytes : 0);
+    void (keeps ? this.page.keep() : this.page.letGo());
+    this.update(this.page.status());
   }
 }
 

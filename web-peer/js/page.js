@@ -48,6 +48,8 @@ class Page {
   #mode = 'off';
   /** @type {Promise<void> | null} */
   #starting = null;
+  /** When the last worker is gone. @type {Promise<void>} */
+  #ended = Promise.resolve();
 
   /** @param {any} context @param {any} Meter */
   constructor(context, Meter) {
@@ -72,6 +74,7 @@ class Page {
       leader: report?.leader ?? false,
       stored: report?.storedBytes ?? 0,
       complete: report?.complete ?? 0,
+      kept: { allowed: consent.keeps(), ...(report?.kept ?? { bytes: 0, quota: 0, shards: 0, proofs: 0, provedAt: 0, lost: 0, forgeries: 0 }) },
       site: settings.site,
       sequence: report?.sequence ?? 0,
       reasons: [...new Set([...reasons, ...(report?.reasons ?? [])])],
@@ -83,8 +86,9 @@ class Page {
     const { consent } = this.context;
     this.#meter ??= new this.Meter(this);
     this.#meter.ask(
-      () => {
+      (/** @type {boolean} */ keeps) => {
         consent.set('on');
+        if (keeps) consent.keep(this.context.settings.keepBytes);
         void this.start();
       },
       () => {
@@ -108,6 +112,7 @@ class Page {
       this.#meter ??= new this.Meter(this);
       this.#meter.show();
       this.context.emit('started', this.status());
+      void this.keep();
     } catch (error) {
       this.context.note(/** @type {Error} */ (error)?.message ?? `${error}`);
       this.stop();
@@ -120,7 +125,7 @@ class Page {
     this.#worker = null;
     if (worker !== null) {
       worker.postMessage({ command: 'stop' });
-      setTimeout(() => worker.terminate(), FAREWELL_MILLIS);
+      this.#ended = new Promise((resolve) => setTimeout(() => resolve(worker.terminate()), FAREWELL_MILLIS));
     }
     for (const answer of this.#open) answer.workerEnded('stopped');
     for (const resolve of this.#calls.values()) resolve(undefined);
@@ -131,6 +136,44 @@ class Page {
     this.#meter?.close();
     this.#meter = null;
     this.context.emit('stopped');
+  }
+
+  /** Keeps pieces for others, where the visitor agreed to that. */
+  async keep() {
+    const { consent, file, scriptUrl, note } = this.context;
+    const allowed = consent.keeps();
+    if (this.#worker === null || allowed === 0) return;
+    /** @type {string[]} */
+    let urls = [];
+    try {
+      const [script, glue, files, wasm] = await Promise.all([
+        scriptUrl('shelf-worker.js'),
+        scriptUrl('shelf.js'),
+        scriptUrl('shelf-disk.js'),
+        file('shelf_bg.wasm').then((/** @type {Response} */ response) => response.arrayBuffer()),
+      ]);
+      urls = [script, glue, files];
+      const reason = await this.#call('keep', { script, glue, files, wasm, allowed }, [wasm]);
+      if (reason !== undefined) note(`keep: ${reason}`);
+      // Whoever changed their mind meanwhile.
+      if (consent.keeps() === 0) await this.letGo();
+    } catch (error) {
+      note(`keep: ${/** @type {Error} */ (error)?.message ?? error}`);
+    } finally {
+      urls.forEach((url) => URL.revokeObjectURL(url));
+    }
+  }
+
+  /** Keeps none any more, and deletes those that are there. */
+  async letGo() {
+    if (this.#worker !== null) await this.#call('letGo');
+    else {
+      // Whatever a worker that is ending has left there.
+      await this.#ended;
+      const { clearShelf } = await this.context.module('shelf-disk.js');
+      await clearShelf().catch((/** @type {Error} */ error) => this.context.note(`keep: ${error.name}`));
+    }
+    this.#meter?.update(this.status());
   }
 
   /**

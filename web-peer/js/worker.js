@@ -15,6 +15,8 @@ const DIRECT = 'x-blackhole-direct';
 let peer = null;
 /** @type {any} */
 let disk;
+/** @type {any} what keeps shards for others, where the visitor has agreed to that */
+let shelf = null;
 let told = '';
 
 const host = {
@@ -24,6 +26,8 @@ const host = {
   },
   /** @param {object} event */
   tell: (event) => postMessage(event),
+  /** A stream about extra shards. @param {any} stream @param {Uint8Array} supernode its key */
+  shards: (stream, supernode) => (shelf === null ? stream.free() : shelf.serve(stream, supernode)),
   /**
    * @param {string} url @param {number} first @param {number} end negative: to the end
    * @param {string} cache as `fetch` has it, or `kept`: where the network fails, what the browser has, however old
@@ -95,6 +99,22 @@ const commands = {
   visible({ visible }) {
     if (!visible) peer?.flush();
   },
+  /** Keeps shards from now on; answers why not, if so. */
+  async keep({ script, ...from }) {
+    if (disk === undefined) return 'not-leading';
+    try {
+      const { Shelf } = await import(script);
+      shelf ??= await Shelf.open({ ...from, secret: disk.secret, peer });
+    } catch (error) {
+      return `${/** @type {Error} */ (error)?.name ?? error}`;
+    }
+  },
+  /** Keeps none any more, and deletes those that are there. */
+  async letGo() {
+    const ended = shelf;
+    shelf = null;
+    await ended?.end();
+  },
   stop() {
     peer?.stop();
     disk?.close();
@@ -109,6 +129,7 @@ onmessage = async ({ data }) => {
 
 function note() {
   const status = peer.status();
+  if (shelf !== null) status.kept = shelf.look(status.supernodes);
   const text = JSON.stringify(status, (_, value) => (value instanceof Set ? [...value] : value));
   if (text === told) return;
   told = text;

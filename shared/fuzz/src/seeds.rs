@@ -27,6 +27,7 @@ use shared::{
     identity::{Account, AccountKey, Binding, Delegation, Did, Keypair, Revocation},
     storage::{
         erasure::{Profile, SegmentShape},
+        extras::{Kept, Room},
         holders::{FailedAudit, HolderAdvert, Lease, vouch},
         ipfs::{
             self, FileBuilder, NewBlock, Tree,
@@ -425,6 +426,11 @@ fn holders(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         },
         Ask::ListHolders { after: Some([4; 32]) },
         Ask::ListEvidence { after: None },
+        Ask::Keep { root, bytes: 70_000, lease_until: until, segment: SegmentId([5; 32]) },
+        Ask::OfferRoom(Room {
+            bytes: 1 << 20,
+            kept: vec![Kept { root, segment: SegmentId([5; 32]), until }],
+        }),
     ];
     for ask in asks {
         let request = ShardRequest { request: RequestId(4), ask };

@@ -20,6 +20,7 @@ mod hasher;
 mod hashes;
 mod leaves;
 mod shape;
+mod slice;
 
 pub use hasher::{BlobHasher, HashTree, TooLong};
 pub use hashes::{BlobHashes, VerifyError};

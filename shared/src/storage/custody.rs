@@ -148,6 +148,16 @@ impl Custody {
         self.repair.shards(segment).map(|(shard, holder)| (shard, &holder.node))
     }
 
+    /// The record of a watched segment.
+    pub fn record(&self, segment: SegmentId) -> Option<&SegmentRecord> {
+        self.records.get(&segment)
+    }
+
+    /// Watched segments in the order of their names, from this one on.
+    pub fn records_from(&self, segment: SegmentId) -> impl Iterator<Item = (SegmentId, &SegmentRecord)> {
+        self.records.range(segment..).map(|(segment, record)| (*segment, record))
+    }
+
     /// What a holder's audits add up to.
     pub fn standing(&self, holder: &PublicKey) -> Standing {
         self.auditor.standing(holder)

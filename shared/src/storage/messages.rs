@@ -9,11 +9,12 @@ use prost::Message as _;
 
 use super::{
     erasure::MAX_SEGMENT_BYTES,
+    extras::{Kept, MAX_EXTRA_BYTES, Room, SHARDS_OF_A_TAB},
     holders::{FailedAudit, Lease},
     proof::MAX_ANSWER_BYTES,
 };
 use crate::{
-    base::{BlobRoot, RequestId, UnixSeconds},
+    base::{BlobRoot, RequestId, SegmentId, UnixSeconds},
     wire::{MAX_FRAME_BYTES, Refusal, storage as wire},
 };
 
@@ -91,6 +92,19 @@ pub enum Ask {
         /// Where to go on; nothing for the first.
         after: Option<[u8; 32]>,
     },
+    /// Keep an extra shard; the hashes of its groups and its bytes follow.
+    Keep {
+        /// The shard.
+        root: BlobRoot,
+        /// Its length, 1 to [`MAX_EXTRA_BYTES`].
+        bytes: u64,
+        /// Until when.
+        lease_until: UnixSeconds,
+        /// The segment it is of: said again with each [`Room`].
+        segment: SegmentId,
+    },
+    /// What a tab would keep, and what it keeps.
+    OfferRoom(Room),
 }
 
 /// What a holder says.
@@ -172,6 +186,20 @@ impl ShardRequest {
             }
             Ask::ListHolders { after } => Wire::ListHolders(wire::ListHolders { after: cursor(*after) }),
             Ask::ListEvidence { after } => Wire::ListEvidence(wire::ListEvidence { after: cursor(*after) }),
+            Ask::Keep { root, bytes, lease_until, segment } => Wire::Keep(wire::KeepShard {
+                root: root.0.to_vec(),
+                bytes: *bytes,
+                lease_until_unix: lease_until.0,
+                segment: segment.0.to_vec(),
+            }),
+            Ask::OfferRoom(Room { bytes, kept }) => {
+                let kept = kept.iter().map(|Kept { root, segment, until }| wire::KeptShard {
+                    root: root.0.to_vec(),
+                    segment: segment.0.to_vec(),
+                    lease_until_unix: until.0,
+                });
+                Wire::OfferRoom(wire::OfferRoom { bytes: *bytes, kept: kept.collect() })
+            }
         };
         Some(wire::ShardRequest { request: self.request.0, ask: Some(ask) }.encode_to_vec())
     }
@@ -220,6 +248,28 @@ impl ShardRequest {
             }
             Wire::ListHolders(list) => Ask::ListHolders { after: read_cursor(&list.after)? },
             Wire::ListEvidence(list) => Ask::ListEvidence { after: read_cursor(&list.after)? },
+            Wire::Keep(keep) => {
+                if !(1..=MAX_EXTRA_BYTES).contains(&keep.bytes) {
+                    return Err(MessageError("no extra shard has that length"));
+                }
+                let (root, segment) = (root(&keep.root)?, segment(&keep.segment)?);
+                Ask::Keep {
+                    root,
+                    bytes: keep.bytes,
+                    lease_until: UnixSeconds(keep.lease_until_unix),
+                    segment,
+                }
+            }
+            Wire::OfferRoom(room) => {
+                if room.kept.len() > SHARDS_OF_A_TAB {
+                    return Err(MessageError("more shards than a tab keeps"));
+                }
+                let kept = room.kept.iter().map(|kept| {
+                    let (root, segment) = (root(&kept.root)?, segment(&kept.segment)?);
+                    Ok(Kept { root, segment, until: UnixSeconds(kept.lease_until_unix) })
+                });
+                Ask::OfferRoom(Room { bytes: room.bytes, kept: kept.collect::<Result<_, _>>()? })
+            }
         };
         Ok(Self { request: RequestId(message.request), ask })
     }
@@ -334,6 +384,10 @@ fn root(bytes: &[u8]) -> Result<BlobRoot, MessageError> {
     BlobRoot::try_from(bytes).map_err(|_| MessageError("a name that has not 32 bytes"))
 }
 
+fn segment(bytes: &[u8]) -> Result<SegmentId, MessageError> {
+    bytes.try_into().map(SegmentId).map_err(|_| MessageError("a segment's name that has not 32 bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -382,6 +436,10 @@ mod tests {
             check_request(Ask::ListHolders { after });
             check_request(Ask::ListEvidence { after });
         }
+        let segment = SegmentId([6; 32]);
+        check_request(Ask::Keep { root: ROOT, bytes: MAX_EXTRA_BYTES, lease_until: UnixSeconds(9), segment });
+        let kept = vec![Kept { root: ROOT, segment, until: UnixSeconds(9) }; SHARDS_OF_A_TAB];
+        check_request(Ask::OfferRoom(Room { bytes: 7, kept }));
         for more in [false, true] {
             check_answer(Said::Holders { adverts: Vec::new(), more });
             check_answer(Said::Evidence { accounts: vec![Vec::new()], more });
@@ -436,6 +494,12 @@ mod tests {
         for bytes in [0, MAX_SEGMENT_BYTES + 1, u64::MAX] {
             refuse(Ask::Store { root: ROOT, bytes, lease_until: UnixSeconds(9) });
         }
+        let segment = SegmentId([6; 32]);
+        for bytes in [0, MAX_EXTRA_BYTES + 1] {
+            refuse(Ask::Keep { root: ROOT, bytes, lease_until: UnixSeconds(9), segment });
+        }
+        let kept = vec![Kept { root: ROOT, segment, until: UnixSeconds(9) }; SHARDS_OF_A_TAB + 1];
+        refuse(Ask::OfferRoom(Room { bytes: 7, kept }));
         refuse(Ask::HandOut { root: ROOT, range: 5..5 });
         refuse(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES..MAX_SEGMENT_BYTES + 1 });
         refuse(Ask::HandOut { root: ROOT, range: 0..MAX_HAND_OUT_BYTES + 1 });

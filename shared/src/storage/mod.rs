@@ -11,6 +11,7 @@
 pub mod custody;
 pub mod durability;
 pub mod erasure;
+pub mod extras;
 pub mod holders;
 pub mod ipfs;
 pub mod messages;

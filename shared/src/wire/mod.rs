@@ -13,6 +13,9 @@ pub use fields::occurrences;
 pub use framing::{FrameError, FrameReader, MAX_FRAME_BYTES, split_frame, write_frame};
 pub use refusal::Refusal;
 
+/// What tabs and supernodes speak about extra shards: frames of storage, of which a tab's network need know nothing.
+pub const TAB_STORAGE_PROTOCOL: &str = "/blackhole/storage/tab/1.0.0";
+
 /// Messages of `/blackhole/cdn/1.0.0` and the statements publishers sign, from `cdn.proto`.
 pub use generated::blackhole::cdn::v1 as cdn;
 

@@ -30,6 +30,21 @@ use crate::{
     tab_files, tab_files::TabFiles,
 };
 
+/// A copy of a shard of this node's in a visitor's tab.
+#[derive(Clone, Debug)]
+pub struct ExtraShard {
+    /// The tab's key.
+    pub tab: String,
+    /// The segment it is of.
+    pub segment: String,
+    /// Which of its shards.
+    pub shard: u16,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What the last audit found, and how long ago; nothing before the first.
+    pub proved: Option<(String, Duration)>,
+}
+
 /// What a tab needs to dial this node.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PeerAddresses {
@@ -184,6 +199,8 @@ pub trait Node: Send + Sync {
     fn network(&self) -> Option<NetworkStatus>;
     /// How its money stands; none where it deals with none.
     fn money(&self) -> Option<MoneyStatus>;
+    /// Copies of this node's shards in visitors' tabs, which count nothing; at most so many.
+    fn extras(&self, max: usize) -> Vec<ExtraShard>;
     /// What was earned by serving.
     fn earnings(&self) -> EarningsStatus;
     /// Sessions that are not booked yet, after the one of this receiver and number; at most so many.

@@ -32,7 +32,7 @@ mod status;
 mod tab_files;
 
 pub use app::{
-    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, NetworkStatus, Node,
+    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, MoneyStatus, NetworkStatus, Node,
     PeerAddresses, Position,
 };
 pub use config::Config;

@@ -4,6 +4,7 @@
 //! telephone.
 
 mod chart;
+mod extras;
 mod money;
 pub(crate) mod words;
 
@@ -64,6 +65,7 @@ fn render(edge: &Edge) -> String {
     }
     html.push_str("</section>");
     money::section(&mut html, edge.inner.node.money().as_ref(), &edge.inner.node.earnings());
+    extras::section(&mut html, &edge.inner.node.extras(extras::SHOWN_MAX));
     reach(&mut html, edge);
     html.push_str("</main></html>");
     html

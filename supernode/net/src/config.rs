@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use shared::coordination::ServiceName;
 
 use crate::address::{DialAddress, ListenAddress};
 
@@ -31,6 +32,10 @@ pub struct Config {
     pub relay: RelayLimits,
     /// What to remember for the network.
     pub records: RecordLimits,
+    /// Protocols that remotes may open streams for beside the services, and that nobody is told of: what this node speaks
+    /// with its own visitors. Set by the program, not by the operator.
+    #[serde(skip)]
+    pub unadvertised: Vec<ServiceName>,
 }
 
 /// Other nodes by the first two; visitors by a WebSocket, or by WebRTC, which needs no name and no certificate of an
@@ -56,6 +61,7 @@ impl Default for Config {
             connections: ConnectionLimits::default(),
             relay: RelayLimits::default(),
             records: RecordLimits::default(),
+            unadvertised: Vec::new(),
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct Network {
 
 impl Network {
     /// Binds the listeners, and then runs until shut down. The links of `services` arrive at the
-    /// returned events; the same services are advertised.
+    /// returned events, with those of [`Config::unadvertised`]; the services are advertised.
     ///
     /// # Errors
     /// Names the line of the configuration that cannot be done, and why.
@@ -75,6 +75,7 @@ impl Network {
         let metrics = Metrics::register(registry);
         let protocols = services
             .iter()
+            .chain(&config.unadvertised)
             .map(|service| StreamProtocol::try_from_owned(service.to_string()))
             .collect::<Result<Vec<_>, _>>()
             .context("a service is named by its protocol id")?;

@@ -18,6 +18,10 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub fn tell(this: &Host, event: JsValue);
 
+    /// Somebody opened a stream about extra shards: the supernode with this key.
+    #[wasm_bindgen(method)]
+    pub(super) fn shards(this: &Host, stream: super::shards::ShardStream, supernode: Vec<u8>);
+
     /// The disk, where this tab leads its origin; `undefined` elsewhere.
     #[wasm_bindgen(method, getter)]
     fn disk(this: &Host) -> Option<HostDisk>;

@@ -16,6 +16,7 @@ mod meters;
 mod obtain;
 mod request;
 mod seed;
+mod shards;
 mod site;
 mod swarm;
 

@@ -20,31 +20,27 @@ pub(crate) fn directory() -> PathBuf {
     root().join("target/web")
 }
 
+/// A module of the tab's: its package, its wasm as cargo names it, its name where it is served.
+struct Part {
+    what: &'static str,
+    package: &'static str,
+    wasm: &'static str,
+    name: &'static str,
+}
+
+/// Each is built alone: together, the peer would have the features that the shelf wants of what they share.
+const PARTS: [Part; 2] = [
+    Part { what: "the tab's wasm", package: "web-peer", wasm: "web_peer.wasm", name: "peer" },
+    Part { what: "the shelf's wasm", package: "shelf", wasm: "shelf.wasm", name: "shelf" },
+];
+
 /// Builds it; without changes since the last time this takes a second.
 pub(crate) fn build() -> Result<()> {
     let wasm_bindgen = wasm_bindgen()?;
-    let profile = "tab";
     rust_source()?;
-    step("the tab's wasm", || {
-        let mut build = cargo(&["build", "--locked", "-p", "web-peer", "--lib", "--profile", profile]);
-        compiler::prepare(&mut build)?;
-        run(&mut build)?;
-        let built = cargo_target().join(compiler::TARGET).join(profile).join("web_peer.wasm");
-        let bound = directory().join("peer_bg.wasm");
-        if modified(&bound) >= modified(&built) && bound.exists() {
-            return Ok(Outcome::Already(size(&bound)?));
-        }
-        std::fs::create_dir_all(directory())?;
-        let mut bind =
-            crate::process::command(&wasm_bindgen.to_string_lossy(), &["--target", "web", "--no-typescript"]);
-        bind.args(["--remove-name-section", "--out-name", "peer"])
-            .arg("--out-dir")
-            .arg(directory())
-            .arg(&built);
-        run(&mut bind)?;
-        std::fs::write(&bound, order::by_likeness(&std::fs::read(&bound)?)?)?;
-        Ok(Outcome::Done(size(&bound)?))
-    })?;
+    for part in &PARTS {
+        step(part.what, || build_part(&wasm_bindgen, part))?;
+    }
     step("the tab's scripts", || {
         let copied = copy_changed(&root().join("web-peer/js"), &directory())?;
         write_service_worker()?;
@@ -53,6 +49,28 @@ pub(crate) fn build() -> Result<()> {
         let loader = format!("loader {:.1} KB gzipped", loader_bytes as f64 / 1024.0);
         Ok(if copied == 0 { Outcome::Already(loader) } else { Outcome::Done(loader) })
     })
+}
+
+fn build_part(wasm_bindgen: &Path, part: &Part) -> Result<Outcome> {
+    let profile = "tab";
+    let mut build = cargo(&["build", "--locked", "-p", part.package, "--lib", "--profile", profile]);
+    compiler::prepare(&mut build)?;
+    run(&mut build)?;
+    let built = cargo_target().join(compiler::TARGET).join(profile).join(part.wasm);
+    let bound = directory().join(format!("{}_bg.wasm", part.name));
+    if modified(&bound) >= modified(&built) && bound.exists() {
+        return Ok(Outcome::Already(size(&bound)?));
+    }
+    std::fs::create_dir_all(directory())?;
+    let mut bind =
+        crate::process::command(&wasm_bindgen.to_string_lossy(), &["--target", "web", "--no-typescript"]);
+    bind.args(["--remove-name-section", "--out-name", part.name])
+        .arg("--out-dir")
+        .arg(directory())
+        .arg(&built);
+    run(&mut bind)?;
+    std::fs::write(&bound, order::by_likeness(&std::fs::read(&bound)?)?)?;
+    Ok(Outcome::Done(size(&bound)?))
 }
 
 /// Writes each file's Brotli (RFC 7932) beside it, which takes too long to do when a visitor asks.

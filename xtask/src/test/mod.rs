@@ -43,7 +43,7 @@ const ALL: [Suite; 7] =
     [Suite::Unit, Suite::Sim, Suite::Net, Suite::S3, Suite::Web, Suite::Interop, Suite::Contracts];
 
 /// These packages are the unit suite: they build in seconds, so they are tried first.
-const UNIT_PACKAGES: [&str; 3] = ["shared", "sim", "xtask"];
+const UNIT_PACKAGES: [&str; 4] = ["shared", "sim", "xtask", "shelf"];
 
 /// This one is tested with the contracts: it needs the chain that comes with them.
 const CHAIN_PACKAGE: &str = "supernode-chain";

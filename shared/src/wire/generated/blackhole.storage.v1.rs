@@ -185,17 +185,17 @@ pub struct SignedHolderAdvert {
     #[prost(bytes = "vec", tag = "2")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShardRequest {
     /// Repeated in the answer.
     #[prost(uint64, tag = "1")]
     pub request: u64,
-    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub ask: ::core::option::Option<shard_request::Ask>,
 }
 /// Nested message and enum types in `ShardRequest`.
 pub mod shard_request {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Ask {
         #[prost(message, tag = "2")]
         Store(super::StoreShard),
@@ -212,6 +212,12 @@ pub mod shard_request {
         ListHolders(super::ListHolders),
         #[prost(message, tag = "8")]
         ListEvidence(super::ListEvidence),
+        /// Of an owner to a tab, see below.
+        #[prost(message, tag = "9")]
+        Keep(super::KeepShard),
+        /// Of a tab to an owner, see below.
+        #[prost(message, tag = "10")]
+        OfferRoom(super::OfferRoom),
     }
 }
 /// Which other holders are known: what they said of themselves. Who joins asks this instead of waiting for their next
@@ -282,13 +288,13 @@ pub struct ShardAnswer {
 pub mod shard_answer {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Said {
-        /// Of StoreShard: the shard is on disk, and stays there until then.
+        /// Of StoreShard and KeepShard: the shard is on disk, and stays there until then.
         #[prost(message, tag = "2")]
         Lease(super::SignedLease),
         /// Of HandOutShard: the payload follows.
         #[prost(message, tag = "3")]
         Payload(super::ShardPayload),
-        /// Of DropShard, and of evidence that holds.
+        /// Of DropShard, of OfferRoom, and of evidence that holds.
         #[prost(message, tag = "4")]
         Done(super::Done),
         /// Of ChallengeShard: an encoded SignedProofAnswer.
@@ -408,6 +414,47 @@ pub struct SignedFailedAudit {
     /// Ed25519 by the auditor over "blackhole/storage/evidence/1" 0x00 audit.
     #[prost(bytes = "vec", tag = "3")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// What a tab's visitor lets it keep, and what it keeps. Said again each minute: who has not heard it for three takes
+/// the tab for gone. No room and nothing kept says that it is going. Answered by Done, or by a refusal of who has no
+/// shards for tabs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OfferRoom {
+    /// What there is room for, beside what is kept.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    /// At most 64.
+    #[prost(message, repeated, tag = "2")]
+    pub kept: ::prost::alloc::vec::Vec<KeptShard>,
+}
+/// A shard as a tab keeps it, with what it was told at KeepShard.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeptShard {
+    /// BLAKE3 root of the shard.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Name of the segment it is of, so that its owner finds it again.
+    #[prost(bytes = "vec", tag = "2")]
+    pub segment: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub lease_until_unix: u64,
+}
+/// Keep an extra shard until the lease ends. The payload follows at once: the BLAKE3 hash of each group of 16,384 bytes,
+/// 32 bytes each, none where there is one group; then the shard's bytes. So each group is checked as it comes. A tab
+/// that has the shard answers without waiting for the rest. Answered by a lease.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepShard {
+    /// BLAKE3 root of the shard.
+    #[prost(bytes = "vec", tag = "1")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Its length; 1 to 16,777,216.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub lease_until_unix: u64,
+    /// Name of the segment it is of.
+    #[prost(bytes = "vec", tag = "4")]
+    pub segment: ::prost::alloc::vec::Vec<u8>,
 }
 /// How an object's bytes are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

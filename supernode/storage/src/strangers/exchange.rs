@@ -12,11 +12,12 @@ use multiaddr::{Multiaddr, Protocol};
 use shared::{
     identity::PublicKey,
     storage::{
+        extras::Tab,
         holders::HolderAdvert,
         messages::{PROTOCOL, Said, ShardAnswer},
         placement::Network as Place,
     },
-    wire::{MAX_FRAME_BYTES, Refusal, write_frame},
+    wire::{MAX_FRAME_BYTES, Refusal, TAB_STORAGE_PROTOCOL, write_frame},
 };
 use tokio::time::timeout;
 
@@ -92,10 +93,27 @@ pub(super) async fn ask_neighbour(
     peer: &PublicKey,
     request: &[u8],
 ) -> Result<Said, ExchangeError> {
+    Ok(converse(open_linked(network, peer, PROTOCOL).await?, request, None).await?.0)
+}
+
+/// Asks a tab, which only its link reaches; `payload` goes behind the request.
+pub(super) async fn ask_tab(
+    network: &Network,
+    tab: &Tab,
+    request: &[u8],
+    payload: Option<Bytes>,
+) -> Result<(Said, ReadHalf<Stream>), ExchangeError> {
+    converse(open_linked(network, &tab.0, TAB_STORAGE_PROTOCOL).await?, request, payload).await
+}
+
+async fn open_linked(
+    network: &Network,
+    peer: &PublicKey,
+    protocol: &'static str,
+) -> Result<Stream, ExchangeError> {
     let link = network.links.best(&peer.to_peer_id()).ok_or(ExchangeError::Unreachable)?;
-    let opening = timeout(CONNECT_WITHIN, network.links.open(link, StreamProtocol::new(PROTOCOL)));
-    let stream = opening.await.ok().and_then(Result::ok).ok_or(ExchangeError::Unreachable)?;
-    Ok(converse(stream, request, None).await?.0)
+    let opening = timeout(CONNECT_WITHIN, network.links.open(link, StreamProtocol::new(protocol)));
+    opening.await.ok().and_then(Result::ok).ok_or(ExchangeError::Unreachable)
 }
 
 async fn converse(

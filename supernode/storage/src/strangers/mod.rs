@@ -129,6 +129,9 @@ pub struct OwnConfig {
     pub audit_seconds: u64,
     /// A holder that answers nothing for so many seconds is given up, and its shards are rebuilt.
     pub gone_seconds: u64,
+    /// As many extra copies of shards of each segment may lie with visitors' tabs, at most 8. They count nothing for
+    /// durability and cost upload; 0 asks no tab.
+    pub extra_shards: usize,
 }
 
 impl Default for OwnConfig {
@@ -140,6 +143,7 @@ impl Default for OwnConfig {
             vetting_audits: shared::storage::placement::VETTING_AUDITS,
             audit_seconds: 86_400,
             gone_seconds: 12 * 3600,
+            extra_shards: 0,
         }
     }
 }

@@ -13,6 +13,7 @@ use shared::cdn::offences::Offence;
 use shared::cdn::part::{Part, Piece};
 use shared::identity::PublicKey;
 use shared::peer::{Done, LinkAbout, Received, Source, Stream};
+use shared::wire::TAB_STORAGE_PROTOCOL;
 
 use super::super::Tab;
 use super::fetch::verdict;
@@ -63,6 +64,9 @@ impl Tab {
                     if open {
                         wasm_bindgen_futures::spawn_local(self.clone().open_control(id));
                     }
+                }
+                Event::Incoming { protocol, stream, .. } if protocol.as_ref() == TAB_STORAGE_PROTOCOL => {
+                    self.take_shards(id, stream);
                 }
                 Event::Incoming { stream, .. } => {
                     wasm_bindgen_futures::spawn_local(self.clone().accept(id, stream));
@@ -280,9 +284,7 @@ impl Tab {
 
     /// What a supernode sends is infrastructure, however it comes.
     fn count_link(&self, id: LinkId, bytes: usize) {
-        let links = self.swarm.links.borrow();
-        let supernode =
-            links.get(&id).is_some_and(|link| Some(&link.about.peer) == self.swarm.supernode.as_ref());
+        let supernode = self.swarm.supernode_of(id).is_some();
         let mut status = self.status.borrow_mut();
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
         let bytes = bytes as f64;
@@ -308,6 +310,11 @@ impl Tab {
 impl Link {
     fn new(about: LinkAbout) -> Self {
         Self { about, control: None, fetch: None, serve: None, asked: Vec::new() }
+    }
+
+    /// Whether it leads to this peer.
+    pub(super) fn is_to(&self, peer: &PublicKey) -> bool {
+        self.about.peer == *peer
     }
 
     /// Whose piece this is, if it was asked for and has not come yet.

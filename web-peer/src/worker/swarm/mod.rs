@@ -94,6 +94,18 @@ impl Swarm {
         }
     }
 
+    /// The way to the supernode that the tab comes by, once the network is joined.
+    pub(super) fn to_supernode(&self) -> Option<(links::Control, libp2p_identity::PeerId)> {
+        let control = self.network.borrow().as_ref()?.links().clone();
+        Some((control, self.supernode.as_ref()?.to_peer_id()))
+    }
+
+    /// The supernode that the tab comes by, where this is a link to it.
+    pub(super) fn supernode_of(&self, link: LinkId) -> Option<&PublicKey> {
+        let links = self.links.borrow();
+        self.supernode.as_ref().filter(|supernode| links.get(&link).is_some_and(|link| link.is_to(supernode)))
+    }
+
     fn now(&self) -> Instant {
         Instant::default() + self.started.elapsed()
     }

@@ -10,6 +10,7 @@ use libp2p_core::multiaddr::Protocol;
 use shared::base::EffectId;
 use shared::cdn::bulk::PROTOCOL;
 use shared::identity::{Keypair, PublicKey};
+use shared::wire::TAB_STORAGE_PROTOCOL;
 use wasm_bindgen::prelude::*;
 use web_sys::MessagePort;
 
@@ -71,7 +72,8 @@ impl Tab {
         rtc_port: MessagePort,
         supernode: Supernode,
     ) -> Result<(), String> {
-        let config = Config { protocols: vec![links::StreamProtocol::new(PROTOCOL)], ..Config::default() };
+        let protocols = [PROTOCOL, TAB_STORAGE_PROTOCOL].map(links::StreamProtocol::new).to_vec();
+        let config = Config { protocols, ..Config::default() };
         let command = js_sys::Object::new();
         for (name, value) in [("command", &"stun".into()), ("servers", &supernode.stun)] {
             let _ = js_sys::Reflect::set(&command, &name.into(), value);

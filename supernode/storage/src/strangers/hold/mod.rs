@@ -199,6 +199,8 @@ impl Hold {
             }
             Ask::ListHolders { after } => (self.heard.list_holders(after), nothing),
             Ask::ListEvidence { after } => (self.heard.list_evidence(after), nothing),
+            // Tabs speak of extra shards by a protocol of their own.
+            Ask::Keep { .. } | Ask::OfferRoom(_) => (refused(Refusal::Version), nothing),
         }
     }
 

@@ -16,7 +16,7 @@ use shared::{
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::{Moved, Own, blocking, catalog::Stored};
+use super::{Moved, Own, blocking, catalog::Stored, shards::Sources};
 
 /// Stripes of a window: their blocks of one shard are what is handed out at once.
 const WINDOW_STRIPES: u32 = 16;
@@ -116,8 +116,9 @@ impl Own {
         let stripes = first.stripe..last.stripe + 1;
         let wanted: Vec<u16> = parts.iter().map(|part| part.shard).collect();
         let blocks = blocks(shape, &stripes)?;
-        let holders = self.holders_of(segment, stored);
-        let window = self.fetch_window(record, wanted, holders, blocks.clone()).await;
+        let sources =
+            Sources { holders: self.holders_of(segment, stored), tabs: self.extras().of_segment(segment) };
+        let window = self.fetch_window(record, wanted, sources, blocks.clone()).await;
         let window = match window {
             Ok(window) => window,
             Err((arrived, needed)) => {
@@ -125,6 +126,7 @@ impl Own {
             }
         };
         self.report(segment, &window.missing);
+        self.report_extras(segment, &window.missing_extras);
         let direct = parts.iter().all(|part| window.shards.contains_key(&part.shard));
         let sealed = if direct {
             let mut sealed = Vec::new();

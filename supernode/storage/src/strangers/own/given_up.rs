@@ -46,14 +46,16 @@ impl Own {
     /// The catalogue has given these up: nobody watches over them any more, and their leases are ended.
     pub(super) fn forget(&self, segments: Vec<SegmentId>) {
         let mut state = self.state();
-        segments.into_iter().for_each(|segment| state.custody.forget(segment));
+        segments.iter().for_each(|segment| state.custody.forget(*segment));
         drop(state);
+        self.forget_extras(&segments);
         self.given_up.notify_one();
     }
 
     /// A segment is nobody's any more, or never became anybody's. Durable on return.
     pub(in crate::strangers) async fn give_up(&self, segment: SegmentId) -> anyhow::Result<()> {
         self.state().custody.forget(segment);
+        self.forget_extras(&[segment]);
         let catalog = self.catalog.clone();
         blocking(move || catalog.give_up(segment)).await?;
         committed("delete");

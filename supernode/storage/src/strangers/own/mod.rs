@@ -20,6 +20,7 @@ mod memory;
 mod put;
 mod segments;
 mod shards;
+mod tabs;
 mod watch;
 
 use std::{
@@ -37,6 +38,7 @@ use shared::{
     identity::{Keypair, PublicKey},
     storage::{
         custody::{Custody, Policy, Rhythm},
+        extras::{self, Extras},
         holders::{FailedAudit, HolderAdvert},
         placement::Holder,
         record::{Body, ObjectRecord},
@@ -46,7 +48,7 @@ use shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-pub use self::evidence::Evidence;
+pub use self::{evidence::Evidence, tabs::ExtraStatus};
 
 use self::{
     catalog::{Catalog, Stored},
@@ -103,6 +105,9 @@ pub struct Status {
     pub standings: Vec<(String, String)>,
     /// Audits that failed: who, and how.
     pub failed_audits: Vec<(String, String)>,
+    /// Extra shards in visitors' tabs, none of which is counted above.
+    #[serde(default)]
+    pub extras: Vec<ExtraStatus>,
 }
 
 /// Owns objects.
@@ -113,8 +118,12 @@ pub struct Own {
     heard: Arc<Heard>,
     catalog: Catalog,
     state: Mutex<State>,
+    /// Beside the state, so that nothing that counts shards meets one of these.
+    extras: Mutex<Extras>,
     /// Something is to be done before the next deadline.
     changed: Notify,
+    /// The same, with tabs.
+    tabs_changed: Notify,
     /// Leases are to be ended.
     given_up: Notify,
     /// Holders are to be told that what they were asked for is not wanted.
@@ -194,6 +203,11 @@ impl Own {
             );
         }
         let state = Mutex::new(State { custody, unanswered, accounts: 0, contacts });
+        let tabs = extras::Policy {
+            of_a_segment: config.extra_shards,
+            audit_every: Duration::from_secs(config.audit_seconds.max(1)),
+        };
+        let extras = Mutex::new(Extras::new(tabs, runtime::random_seed()?));
         let own = Arc::new(Self {
             config,
             key,
@@ -201,7 +215,9 @@ impl Own {
             heard,
             catalog,
             state,
+            extras,
             changed: Notify::new(),
+            tabs_changed: Notify::new(),
             given_up: Notify::new(),
             called_off: Notify::new(),
             segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
@@ -289,7 +305,7 @@ impl Own {
         let look = move || Ok((catalog.objects()?, catalog.segments()?, catalog.evidence()?));
         let (rows, all, evidence) = blocking(look).await?;
         let bucket = self.bucket();
-        let mut status = Status::default();
+        let mut status = Status { extras: self.extra_shards(), ..Status::default() };
         for account in evidence {
             let FailedAudit { transcript, .. } = FailedAudit::open(&account)?;
             let how = format!("{:?}", transcript.verdict);

@@ -13,6 +13,7 @@ use shared::{
     base::{BlobRoot, EffectId, RequestId, UnixSeconds, blob::BlobShape},
     identity::PublicKey,
     storage::{
+        extras::Tab,
         messages::{Ask, MAX_PAYLOAD_BYTES, Said, ShardRequest},
         proof::Challenge,
         read::{self, FetchFailure, Read},
@@ -40,6 +41,16 @@ pub(super) struct Window {
     pub(super) shards: BTreeMap<u16, Bytes>,
     /// Shard, holder, and whether it sent something else.
     pub(super) missing: Vec<(u16, PublicKey, bool)>,
+    /// The same of tabs, whose shards count nothing.
+    pub(super) missing_extras: Vec<(u16, Tab, bool)>,
+}
+
+/// Whom a read may ask for which shard.
+pub(super) struct Sources {
+    /// Holders, those to prefer first.
+    pub(super) holders: Vec<(u16, PublicKey)>,
+    /// Asked after the holders.
+    pub(super) tabs: Vec<(u16, Tab)>,
 }
 
 /// Work of one machine under way, by effect, so that it can be broken off.
@@ -142,34 +153,26 @@ impl Own {
         }
     }
 
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         holder: &PublicKey,
         root: BlobRoot,
         shard_bytes: u64,
         range: Range<u64>,
     ) -> Result<Bytes, FetchFailure> {
-        let failure = |error| match error {
-            ExchangeError::Refused(Refusal::NotFound) => FetchFailure::Lost,
-            ExchangeError::Protocol => FetchFailure::Wrong,
-            _ => FetchFailure::Unavailable,
-        };
         let asked = self.ask(holder, Ask::HandOut { root, range: range.clone() }, None).await;
-        let (said, mut reader) = asked.map_err(failure)?;
-        match said {
-            Said::Payload { shard_bytes: said, payload_bytes } => {
-                if said != shard_bytes || payload_bytes > MAX_PAYLOAD_BYTES {
-                    return Err(FetchFailure::Wrong);
-                }
-                let slice =
-                    exchange::read_payload(&mut reader, payload_bytes, |_| {}).await.map_err(failure)?;
-                let shape = BlobShape::new(shard_bytes).ok_or(FetchFailure::Wrong)?;
-                let verified =
-                    tokio::task::spawn_blocking(move || store::open_slice(root, shape, &range, &slice)).await;
-                verified.map_err(|_| FetchFailure::Unavailable)?.map_err(|_| FetchFailure::Wrong)
-            }
-            _ => Err(FetchFailure::Wrong),
-        }
+        open_payload(asked, root, shard_bytes, range).await
+    }
+
+    async fn fetch_extra(
+        &self,
+        tab: &Tab,
+        root: BlobRoot,
+        shard_bytes: u64,
+        range: Range<u64>,
+    ) -> Result<Bytes, FetchFailure> {
+        let asked = self.ask_tab(tab, Ask::HandOut { root, range: range.clone() }, None).await;
+        open_payload(asked, root, shard_bytes, range).await
     }
 
     /// Drives an upload to its end; `shards` are the shards' bytes. Says whether it was acknowledged, and returns the
@@ -246,23 +249,32 @@ impl Own {
         self: &Arc<Self>,
         record: &SegmentRecord,
         wanted: impl IntoIterator<Item = u16>,
-        holders: impl IntoIterator<Item = (u16, PublicKey)>,
+        Sources { holders, tabs }: Sources,
         range: Range<u64>,
     ) -> Result<Window, (u16, u16)> {
         let profile = record.shape().profile();
         let shard_bytes = record.shape().shard_bytes();
-        let mut read = Read::new(self.now(), profile, wanted, holders);
+        let tabs: Vec<_> = tabs.into_iter().map(|(shard, Tab(key))| (shard, key)).collect();
+        // Who holds a shard is no tab of it, whatever it offered beside.
+        let is_extra = |place: &(u16, PublicKey)| tabs.contains(place) && !holders.contains(place);
+        let sources = holders.iter().chain(&tabs).cloned();
+        let mut read = Read::new(self.now(), profile, wanted, sources);
         let mut running = Running::new();
-        let mut window = Window { shards: BTreeMap::new(), missing: Vec::new() };
+        let mut window = Window { shards: BTreeMap::new(), missing: Vec::new(), missing_extras: Vec::new() };
         loop {
             while let Some(effect) = read.poll_effect() {
                 match effect {
                     read::Effect::Fetch { id, shard, holder } => {
                         let (own, range) = (Arc::clone(self), range.clone());
-                        let root = record.root(shard);
+                        let (root, place) = (record.root(shard), (shard, holder));
+                        let extra = is_extra(&place).then(|| Tab(place.1.clone()));
                         running.begin(id, async move {
                             let Some(root) = root else { return (shard, Err(FetchFailure::Unavailable)) };
-                            (shard, own.fetch(&holder, root, shard_bytes, range).await)
+                            let fetched = match extra {
+                                Some(tab) => own.fetch_extra(&tab, root, shard_bytes, range).await,
+                                None => own.fetch(&place.1, root, shard_bytes, range).await,
+                            };
+                            (shard, fetched)
                         });
                     }
                     read::Effect::Cancel { id } => running.cancel(id),
@@ -273,7 +285,11 @@ impl Own {
                     read::Event::Done { .. } => return Ok(window),
                     read::Event::Failed { arrived, needed } => return Err((arrived, needed)),
                     read::Event::Missing { shard, holder, lied } => {
-                        window.missing.push((shard, holder, lied));
+                        if is_extra(&(shard, holder.clone())) {
+                            window.missing_extras.push((shard, Tab(holder), lied));
+                        } else {
+                            window.missing.push((shard, holder, lied));
+                        }
                     }
                 }
             }
@@ -291,5 +307,33 @@ impl Own {
                 () = self.until(read.poll_deadline()) => read.handle_time(self.now()),
             }
         }
+    }
+}
+
+/// The verified bytes `range` of a shard, of what was answered to the wish to have them.
+async fn open_payload(
+    asked: Result<(Said, futures::io::ReadHalf<links::Stream>), ExchangeError>,
+    root: BlobRoot,
+    shard_bytes: u64,
+    range: Range<u64>,
+) -> Result<Bytes, FetchFailure> {
+    let failure = |error| match error {
+        ExchangeError::Refused(Refusal::NotFound) => FetchFailure::Lost,
+        ExchangeError::Protocol => FetchFailure::Wrong,
+        _ => FetchFailure::Unavailable,
+    };
+    let (said, mut reader) = asked.map_err(failure)?;
+    match said {
+        Said::Payload { shard_bytes: said, payload_bytes } => {
+            if said != shard_bytes || payload_bytes > MAX_PAYLOAD_BYTES {
+                return Err(FetchFailure::Wrong);
+            }
+            let slice = exchange::read_payload(&mut reader, payload_bytes, |_| {}).await.map_err(failure)?;
+            let shape = BlobShape::new(shard_bytes).ok_or(FetchFailure::Wrong)?;
+            let verified =
+                tokio::task::spawn_blocking(move || store::open_slice(root, shape, &range, &slice)).await;
+            verified.map_err(|_| FetchFailure::Unavailable)?.map_err(|_| FetchFailure::Wrong)
+        }
+        _ => Err(FetchFailure::Wrong),
     }
 }

@@ -21,7 +21,7 @@ use shared::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Own, blocking, catalog::Stored, get};
+use super::{Own, blocking, catalog::Stored, get, shards::Sources};
 use crate::commits::committed;
 
 /// How often adverts are looked at that may have expired, and standings are written down.
@@ -208,7 +208,9 @@ impl Own {
             stripe = stripes.end;
             let blocks = get::blocks(shape, &stripes)?;
             let data = 0..shape.profile().data_shards();
-            let window = match self.fetch_window(record, data, sources.clone(), blocks).await {
+            // What counts is rebuilt from what counts.
+            let holders = Sources { holders: sources.clone(), tabs: Vec::new() };
+            let window = match self.fetch_window(record, data, holders, blocks).await {
                 Ok(window) => window,
                 Err((arrived, needed)) => bail!("{arrived} shards can be read, where {needed} are needed"),
             };
