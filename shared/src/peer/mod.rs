@@ -132,7 +132,7 @@ pub(crate) struct Site {
     delivered: u64,
 }
 
-pub(crate) type Sites = BTreeMap<SiteId, Site>;
+pub(crate) type Sites = LiteMap<SiteId, Site>;
 
 /// How often the machine looks at what is under way: a hedge must not be late by much more than this.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
