@@ -17,6 +17,8 @@ let peer = null;
 let disk;
 /** @type {any} what keeps shards for others, where the visitor has agreed to that */
 let shelf = null;
+/** @type {Promise<any> | null} the same while it opens: only one can have the files */
+let opening = null;
 let told = '';
 
 const host = {
@@ -103,16 +105,17 @@ const commands = {
   async keep({ script, ...from }) {
     if (disk === undefined) return 'not-leading';
     try {
-      const { Shelf } = await import(script);
-      shelf ??= await Shelf.open({ ...from, secret: disk.secret, peer });
+      opening ??= import(script).then(({ Shelf }) => Shelf.open({ ...from, secret: disk.secret, peer }));
+      shelf = await opening;
     } catch (error) {
+      opening = null;
       return `${/** @type {Error} */ (error)?.name ?? error}`;
     }
   },
   /** Keeps none any more, and deletes those that are there. */
   async letGo() {
-    const ended = shelf;
-    shelf = null;
+    const ended = await opening?.catch(() => null);
+    opening = shelf = null;
     await ended?.end();
   },
   stop() {

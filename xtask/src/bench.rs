@@ -49,9 +49,15 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             run(command("node", &["contracts/mutate.mjs"]).args(arguments))
         }
         "storage" => crate::test::s3::bench(arguments),
-        "erasure" => {
-            run(&mut cargo(&["run", "--locked", "--release", "-p", "shared", "--example", "erasure"]))
-        }
+        "erasure" => run(&mut cargo(&[
+            "run",
+            "--locked",
+            "--release",
+            "-p",
+            "supernode-storage",
+            "--example",
+            "erasure",
+        ])),
         "secrecy" => storage(
             "secrecy::nobody_else_learns_what_an_owner_stores",
             &[("BLACKHOLE_FILES", "1000")],

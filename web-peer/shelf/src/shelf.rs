@@ -4,7 +4,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Range,
-    rc::Rc,
 };
 
 use core::time::Duration;
@@ -361,8 +360,10 @@ impl<F: Files> Shelf<F> {
             return Err(Refusal::Malformed);
         }
         let groups = shape.groups_touched(&range);
-        match self.groups(root, groups.clone()) {
-            Some((tree, bytes)) => {
+        let read =
+            self.hashes(root).and_then(|(tree, judge)| Some((self.groups(&judge, groups.clone())?, tree)));
+        match read {
+            Some((bytes, tree)) => {
                 let slice = tree.slice(&groups, &bytes).ok_or(Refusal::Unspecified)?;
                 let said = Said::Payload { shard_bytes: shape.size(), payload_bytes: slice.len() as u64 };
                 Ok((said, slice))
@@ -379,20 +380,20 @@ impl<F: Files> Shelf<F> {
         let shape = self.shape(root)?;
         let groups: BTreeSet<u32> =
             challenge.leaves(shape).iter().map(|leaf| shape.group_of_leaf(*leaf)).collect();
-        let read: Option<Vec<_>> = groups
-            .into_iter()
-            .map(|group| self.groups(root, group..group + 1).map(|(tree, bytes)| (group, tree, bytes)))
-            .collect();
-        let proof = match read.as_deref() {
-            Some(read @ [(_, tree, _), ..]) => {
-                let groups = read.iter().map(|(group, _, bytes)| (*group, bytes.as_slice())).collect();
+        let read = self.hashes(root).and_then(|(tree, judge)| {
+            let bytes = groups.into_iter().map(|group| Some((group, self.groups(&judge, group..group + 1)?)));
+            Some((bytes.collect::<Option<Vec<_>>>()?, tree))
+        });
+        let proof = match &read {
+            Some((read, tree)) => {
+                let groups = read.iter().map(|(group, bytes)| (*group, bytes.as_slice())).collect();
                 self.count(|status| {
                     status.proofs += 1;
                     status.proved_at = (self.clock)().0;
                 });
                 proof::answer(&challenge, tree, &groups, &self.key)
             }
-            _ => {
+            None => {
                 self.lose(root).await;
                 let nothing = HashTree::of(b"").map_err(|_| Refusal::Unspecified)?;
                 proof::answer(&challenge, &nothing, &BTreeMap::new(), &self.key)
@@ -405,14 +406,21 @@ impl<F: Files> Shelf<F> {
         self.held.borrow().get(&root).map(|held| held.header.shape).ok_or(Refusal::NotFound)
     }
 
-    /// Some groups as they are on the disk, each verified; nothing where one has rotted.
-    fn groups(&self, root: BlobRoot, groups: Range<u32>) -> Option<(Rc<HashTree>, Vec<u8>)> {
+    /// A shard's hashes as they are on the disk, and what judges groups by them; nothing where they have rotted.
+    fn hashes(&self, root: BlobRoot) -> Option<(HashTree, BlobHashes)> {
         let held = self.held.borrow();
         let Held { header: Header { shape, .. }, file } = held.get(&root)?;
         let mut hashes = vec![0; hashes_bytes(*shape)];
         file.read(HEADER_BYTES + shape.size(), &mut hashes).ok()?;
         let tree = HashTree::from_bytes(root, *shape, &hashes).ok()?;
         let judge = BlobHashes::from_tree(&tree);
+        Some((tree, judge))
+    }
+
+    /// Some groups as they are on the disk, each verified; nothing where one has rotted.
+    fn groups(&self, judge: &BlobHashes, groups: Range<u32>) -> Option<Vec<u8>> {
+        let held = self.held.borrow();
+        let Held { header: Header { shape, .. }, file } = held.get(&judge.root())?;
         let place = shape.groups_bytes(&groups);
         let mut bytes = vec![0; usize::try_from(place.end - place.start).ok()?];
         file.read(HEADER_BYTES + place.start, &mut bytes).ok()?;
@@ -421,7 +429,7 @@ impl<F: Files> Shelf<F> {
             let at = |byte: u64| usize::try_from(byte - place.start).ok();
             judge.verify_group(group, bytes.get(at(of_group.start)?..at(of_group.end)?)?).ok()?;
         }
-        Some((Rc::new(tree), bytes))
+        Some(bytes)
     }
 
     /// A shard has rotted.

@@ -4,7 +4,7 @@
 //! So it is with whoever was asked to keep a shard and had not signed when the upload or rebuild was over: it may have the
 //! shard all the same, which nobody counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use shared::{
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 16;
 const REST: Duration = Duration::from_secs(30);
 
 /// A segment, and who was asked to keep a shard of it and never signed for that.
-pub(super) type Unanswered = (SegmentRecord, Vec<(u16, PublicKey)>);
+pub(super) type Unanswered = (SegmentRecord, BTreeSet<(u16, PublicKey)>);
 
 impl Own {
     /// Deletes an object. On return it is gone, also after a crash, and its leases are being ended. Says whether there was
@@ -80,7 +80,12 @@ impl Own {
     /// What these were asked to keep is not wanted of them any more.
     pub(super) fn let_go_of_asked(&self, record: &SegmentRecord, asked: Vec<(u16, PublicKey)>) {
         if !asked.is_empty() {
-            self.state().unanswered.push((record.clone(), asked));
+            let (segment, _) = record.encode();
+            let mut state = self.state();
+            let (_, unanswered) =
+                state.unanswered.entry(segment).or_insert_with(|| (record.clone(), BTreeSet::new()));
+            unanswered.extend(asked);
+            drop(state);
             self.called_off.notify_one();
         }
     }
@@ -88,21 +93,24 @@ impl Own {
     /// Calls off what was asked in vain, for as long as it is polled.
     pub(super) async fn call_off_all(self: Arc<Self>) {
         loop {
-            let all = std::mem::take(&mut self.state().unanswered);
+            let all: Vec<_> = std::mem::take(&mut self.state().unanswered).into_iter().collect();
             for some in all.chunks(AT_ONCE) {
-                futures::future::join_all(some.iter().map(|unanswered| self.call_off(unanswered))).await;
+                futures::future::join_all(
+                    some.iter().map(|(segment, unanswered)| self.call_off(*segment, unanswered)),
+                )
+                .await;
             }
             self.called_off.notified().await;
         }
     }
 
-    async fn call_off(&self, (record, asked): &Unanswered) {
+    async fn call_off(&self, segment: SegmentId, (record, asked): &Unanswered) {
         let telling = asked.iter().map(|(shard, holder)| async move {
             let root = record.root(*shard)?;
             self.drop_shard(holder, root).await.then(|| (*shard, holder.clone()))
         });
         let told: Vec<_> = futures::future::join_all(telling).await.into_iter().flatten().collect();
-        let (catalog, (segment, _)) = (self.catalog.clone(), record.encode());
+        let catalog = self.catalog.clone();
         if let Err(error) = blocking(move || catalog.forget_asked(segment, &told)).await {
             tracing::warn!(%error, "who was told that a shard is not wanted is told again");
         }

@@ -48,7 +48,11 @@ use shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-pub use self::{evidence::Evidence, tabs::ExtraStatus};
+pub use self::{
+    evidence::Evidence,
+    put::{encode, shards_bytes},
+    tabs::ExtraStatus,
+};
 
 use self::{
     catalog::{Catalog, Stored},
@@ -137,8 +141,8 @@ pub struct Own {
 
 struct State {
     custody: Custody,
-    /// Who may have what is not wanted of it; as many as there are segments.
-    unanswered: Vec<given_up::Unanswered>,
+    /// Who may have what is not wanted of it; at most as many as there are segments.
+    unanswered: BTreeMap<SegmentId, given_up::Unanswered>,
     /// Accounts of others that were looked at.
     accounts: u64,
     /// The last advert of each holder, also of those whose time is past.
@@ -189,7 +193,12 @@ impl Own {
         }
         // Of uploads and rebuilds of an earlier process, whose end it did not see.
         let all = before.segments.iter().chain(&unsettled).filter(|stored| !stored.asked.is_empty());
-        let unanswered = all.map(|stored| (stored.record.clone(), stored.asked.clone())).collect();
+        let unanswered = all
+            .map(|stored| {
+                let (segment, _) = stored.record.encode();
+                (segment, (stored.record.clone(), stored.asked.iter().cloned().collect()))
+            })
+            .collect();
         let mut refused = 0_usize;
         for Stored { record, leases, .. } in before.segments {
             let held: Vec<_> = leases.into_iter().map(|(shard, lease, _)| (shard, lease.holder)).collect();

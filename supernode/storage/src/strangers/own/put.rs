@@ -235,7 +235,10 @@ fn independent(holders: &[Holder]) -> usize {
 }
 
 /// What all shards of a segment take together.
-pub(super) fn shards_bytes(shape: SegmentShape) -> anyhow::Result<usize> {
+///
+/// # Errors
+/// Where that is more than memory has places.
+pub fn shards_bytes(shape: SegmentShape) -> anyhow::Result<usize> {
     Ok(usize::try_from(shape.shard_bytes())? * usize::from(shape.profile().total_shards()))
 }
 
@@ -249,8 +252,12 @@ pub(super) fn shards_of(shape: SegmentShape, encoded: &Bytes) -> anyhow::Result<
     Ok((0..shape.profile().total_shards()).map(shard).collect())
 }
 
-/// A segment's record and its shards in a row, encoded into `memory` on several cores side by side.
-pub(super) fn encode(
+/// A segment's record and its shards in a row, encoded into `memory` on several cores side by side. `sealed` is of that
+/// shape, and `memory` has [`shards_bytes`] of it.
+///
+/// # Errors
+/// Our own mistakes alone.
+pub fn encode(
     shape: SegmentShape,
     sealed: &[u8],
     mut memory: Vec<u8>,

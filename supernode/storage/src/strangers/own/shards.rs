@@ -30,10 +30,11 @@ use crate::{
     strangers::exchange::{self, ExchangeError},
 };
 
-/// A holder that serves as much as it can is told again after so long that a lease is over: after a restart it may be told
-/// of dozens at once.
-const DROPPED_AGAIN: [Duration; 4] =
-    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// A holder that serves as much as it can is told again that a lease is over, each time after twice as long: after a
+/// restart it may be told of dozens at once.
+const DROPPED_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// The times that it is told.
+const DROP_TRIES: u32 = 4;
 
 /// What a read was for, and whom it found out.
 pub(super) struct Window {
@@ -129,18 +130,20 @@ impl Own {
 
     /// Ends a lease; whoever cannot be reached keeps the shard until it ends by itself. Says whether it was heard.
     pub(super) async fn drop_shard(&self, holder: &PublicKey, root: BlobRoot) -> bool {
-        for pause in DROPPED_AGAIN {
+        let mut tries = 1;
+        loop {
             match self.ask(holder, Ask::Drop { root }, None).await {
                 Ok(_) => return true,
-                Err(ExchangeError::Refused(Refusal::Busy)) => tokio::time::sleep(pause).await,
+                Err(ExchangeError::Refused(Refusal::Busy)) if tries < DROP_TRIES => {
+                    tokio::time::sleep(DROPPED_AGAIN_AFTER * 2_u32.pow(tries - 1)).await;
+                    tries += 1;
+                }
                 Err(error) => {
                     tracing::debug!(%holder, %error, "a lease ends by itself");
                     return false;
                 }
             }
         }
-        tracing::debug!(%holder, "a busy holder's lease ends by itself");
-        false
     }
 
     /// Asks a question; returns the signed proof as it came.

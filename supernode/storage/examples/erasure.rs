@@ -12,6 +12,7 @@ use std::{
 
 use reed_solomon_simd::ReedSolomonEncoder;
 use shared::storage::erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape};
+use supernode_storage::strangers::own::{encode, shards_bytes};
 
 const ROUNDS: usize = 7;
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -74,44 +75,11 @@ fn named(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
     black_box(encoder.finish().expect("all were fed"));
 }
 
-/// As an owner's node does it: on all cores, each shard to where it is sent from.
+/// What an owner's node does with a segment.
 fn whole_path(profile: Profile, bytes: &[u8], memory: &mut Vec<u8>) {
     let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
-    let shard_bytes = usize::try_from(shape.shard_bytes()).expect("at most a segment");
-    memory.resize(shard_bytes * usize::from(profile.total_shards()), 0);
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    let stripe_bytes = usize::from(profile.data_shards()) * BLOCK_BYTES;
-    let stripes_each = bytes.len().div_ceil(stripe_bytes).div_ceil(cores);
-    let mut rest: Vec<&mut [u8]> = memory.chunks_exact_mut(shard_bytes).collect();
-    let mut whole = SegmentEncoder::new(shape);
-    std::thread::scope(|scope| {
-        let mut parts = Vec::new();
-        for (first, data) in (0..).step_by(stripes_each).zip(bytes.chunks(stripes_each * stripe_bytes)) {
-            let length = (stripes_each * BLOCK_BYTES).min(rest[0].len());
-            let places: Vec<_> = rest.iter_mut().filter_map(|rest| rest.split_off_mut(..length)).collect();
-            parts.push(scope.spawn(move || {
-                encode_part(SegmentEncoder::starting_at(shape, first), data.chunks(stripe_bytes), places)
-            }));
-        }
-        for part in parts {
-            whole.append(part.join().expect("no panic")).expect("parts in order");
-        }
-    });
-    black_box(whole.finish().expect("all were fed"));
-    black_box(memory);
-}
-
-fn encode_part(
-    mut encoder: SegmentEncoder,
-    stripes: core::slice::Chunks<'_, u8>,
-    mut places: Vec<&mut [u8]>,
-) -> SegmentEncoder {
-    for stripe in stripes {
-        let copied = encoder.stripe(stripe, |shard, block| {
-            let place = places[usize::from(shard)].split_off_mut(..block.len()).expect("room for each block");
-            place.copy_from_slice(block);
-        });
-        copied.expect("stripes in order");
-    }
-    encoder
+    let mut before = std::mem::take(memory);
+    before.resize(shards_bytes(shape).expect("it fits"), 0);
+    let (_, shards) = encode(shape, bytes, before).expect("a whole segment");
+    *memory = shards.try_into_mut().expect("nobody else reads them").into();
 }
