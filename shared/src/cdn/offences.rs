@@ -3,12 +3,12 @@
 //! | offence | bound | consequence |
 //! |---|---|---|
 //! | bad piece | 1 | cut, reported |
-//! | wrong object | 1 | cut, reported |
+//! | wrong object, or ahead of the hashes that were asked for before it | 1 | cut, reported |
 //! | oversize, malformed, truncation | 1 | cut |
 //! | old manifest | 1 | cut |
 //! | bad receipt | 1 | cut |
 //! | false `Have` | 8 refusals of promised groups | cut, reported |
-//! | slow drip | 3 requests overdue | cut for a minute; not reported, for the path may be to blame |
+//! | slow drip | 3 requests overdue, 256 pieces whose hashes it refused | cut for a minute; not reported, for the path may be to blame |
 //! | flooding | message and request rates of `FloodGate` | cut, reported |
 //!
 //! A cut peer is remembered until its sentence ends, in a bounded list; meanwhile it is neither dialled nor
@@ -49,6 +49,9 @@ pub const MAX_CUT_PEERS: usize = 1024;
 /// Refusals of promised groups before a `Have` counts as false. An eviction may cross a request; eight in one
 /// link's life do not.
 pub const FALSE_HAVE_REFUSALS: u32 = 8;
+/// Pieces without the hashes that judge them before a link is given up: a link that has no time for the hashes may
+/// still answer what was asked behind them, a window's worth or two; more are of no use to anybody.
+pub const UNJUDGED_PIECES: u32 = 256;
 /// Overdue requests before a link counts as dripping.
 pub const SLOW_DRIP_OVERDUE: u32 = 3;
 

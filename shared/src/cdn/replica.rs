@@ -183,12 +183,14 @@ impl Replica {
     }
 
     /// A run of open groups within `range` that `has` holds and that few others hold, at most `count_max`;
-    /// among equally rare ones a random one.
+    /// among equally rare ones a random one. Where all `tabs` that are linked hold what is left, nobody waits for us to
+    /// have it, and the first in order is chosen, which whoever reads can have at once.
     pub fn next_rarest(
         &self,
         has: &Has,
         range: &Range<u32>,
         count_max: u32,
+        tabs: usize,
         rng: &mut SeededRng,
     ) -> Option<Range<u32>> {
         if self.open.is_empty() {
@@ -225,6 +227,9 @@ impl Replica {
             }
         }
         let (rarity, group) = best?;
+        if usize::from(rarity) >= tabs {
+            return self.next_in_order(has, range, count_max);
+        }
         let first = self.aligned(has, group, range.start, count_max, rarity);
         Some(self.run(has, first, range.end, count_max, rarity))
     }
@@ -284,7 +289,7 @@ mod tests {
             let (mut replica, mut rng) = (replica(96), SeededRng::from_number(u64::from(count)));
             let block = 1 << count.ilog2();
             let mut runs = 0;
-            while let Some(run) = replica.next_rarest(&Has::All, &(8..96), count, &mut rng) {
+            while let Some(run) = replica.next_rarest(&Has::All, &(8..96), count, 1, &mut rng) {
                 assert_eq!(run.start % block, 0, "{run:?} of {count}");
                 for group in run {
                     replica.receive(Piece::Group(group));
@@ -300,7 +305,7 @@ mod tests {
         replica.count(2, true);
         let mut rng = SeededRng::from_number(1);
         for _ in 0..20 {
-            let run = replica.next_rarest(&Has::All, &(0..8), 8, &mut rng).unwrap();
+            let run = replica.next_rarest(&Has::All, &(0..8), 8, 3, &mut rng).unwrap();
             assert!(run == (0..1) || run == (3..8), "{run:?}");
         }
     }
@@ -312,10 +317,24 @@ mod tests {
             replica.count(group, true);
         }
         let mut rng = SeededRng::from_number(1);
-        assert_eq!(replica.next_rarest(&Has::All, &(0..100), 8, &mut rng), Some(42..43));
+        assert_eq!(replica.next_rarest(&Has::All, &(0..100), 8, 2, &mut rng), Some(42..43));
         replica.receive(Piece::Group(42));
-        let next = replica.next_rarest(&Has::All, &(0..100), 8, &mut rng).unwrap();
+        let next = replica.next_rarest(&Has::All, &(0..100), 8, 2, &mut rng).unwrap();
         assert!(!next.contains(&42) && next.len() <= 8);
+    }
+
+    #[test]
+    fn what_everybody_holds_comes_in_order() {
+        let mut replica = replica(100);
+        (0..100).for_each(|group| replica.count(group, true));
+        let mut rng = SeededRng::from_number(1);
+        let mut next = |replica: &Replica, tabs| replica.next_rarest(&Has::All, &(4..100), 8, tabs, &mut rng);
+        assert_eq!(next(&replica, 1), Some(4..12));
+        replica.receive(Piece::Group(4));
+        assert_eq!(next(&replica, 1), Some(5..13));
+        // One of two has nothing yet.
+        let chosen: Vec<_> = (0..20).map(|_| next(&replica, 2)).collect();
+        assert!(chosen.iter().any(|run| *run != Some(5..13)), "{chosen:?}");
     }
 
     #[test]

@@ -65,9 +65,10 @@ impl Peer {
         if count == 0 || self.budget.download_bytes < u64::from(count) * GROUP_BYTES {
             return None;
         }
+        let tabs = self.links.values().filter(|link| link.is_tab()).count();
         // What plays later gives way to everything that somebody waits for now.
         for later in [false, true] {
-            for (_, fetch) in &self.queue {
+            for (_, fetch) in self.queue.keys() {
                 let Some(fetch) = self.fetches.get(fetch) else { continue };
                 let Some(replica) = self.replicas.get(&fetch.root) else { continue };
                 let range = fetch.turn(now, later);
@@ -79,7 +80,7 @@ impl Peer {
                 let run = if in_order {
                     replica.next_in_order(has, &range, count)
                 } else {
-                    replica.next_rarest(has, &range, count, &mut self.rng)
+                    replica.next_rarest(has, &range, count, tabs, &mut self.rng)
                 };
                 let Some(run) = run else { continue };
                 if let Some(part) = ready_part(now, replica, run, id) {
@@ -137,7 +138,7 @@ pub(super) fn holding<'a>(link: &'a Link, sites: &super::Sites, root: &BlobRoot)
     }
     let hello = link.hello.as_ref()?;
     let whole = hello.sites.iter().any(|state| {
-        let same = |ours: &super::Site| ours.sequence == state.sequence && ours.roots.contains(root);
+        let same = |ours: &super::Site| ours.sequence == state.sequence && ours.roots.contains_key(root);
         state.complete && sites.get(&state.site).is_some_and(same)
     });
     whole.then_some(ALL)

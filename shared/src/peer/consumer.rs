@@ -11,7 +11,7 @@ use crate::{
     cdn::{
         blob::{BlobShape, GROUP_BYTES, VerifyError},
         messages::{self, End},
-        offences::{FALSE_HAVE_REFUSALS, Offence, SLOW_DRIP_OVERDUE},
+        offences::{FALSE_HAVE_REFUSALS, Offence, SLOW_DRIP_OVERDUE, UNJUDGED_PIECES},
         part::{Part, Piece},
         pipeline::Asked,
         replica::{Asker, Replica},
@@ -105,7 +105,7 @@ impl Peer {
             // Simultaneous visitors begin in different places, so that they have something to swap.
             Priority::Idle => (2, self.rng.next_u64()),
         };
-        self.queue.insert((order, fetch));
+        self.queue.insert((order, fetch), ());
         let state = Fetch { root, range, priority, missing, begun_at: now, progress_at: now, order };
         self.fetches.insert(fetch, state);
         self.all_ready();
@@ -122,7 +122,7 @@ impl Peer {
             return Err(FallBack::TooMany);
         }
         let mut replica = Replica::new(shape);
-        for link in self.links.values_mut() {
+        for (_, link) in self.links.iter_mut() {
             let is_tab = link.is_tab();
             for what in link.take_unknown(&root) {
                 let count = |group, holds| {
@@ -333,7 +333,10 @@ impl Peer {
         }
         self.http_due = true;
         let offence = match error {
-            VerifyError::Unknown { .. } => return,
+            VerifyError::Unknown { .. } => match self.jumped(asker, root, piece) {
+                Some(offence) => offence,
+                None => return,
+            },
             VerifyError::Hash { .. } => Offence::BadPiece,
             VerifyError::Absent { .. } => Offence::WrongObject,
             VerifyError::Length { found, expected, .. } if found < expected => Offence::Truncation,
@@ -347,6 +350,26 @@ impl Peer {
                     self.effects.push_back(Effect::CancelHttp { effect });
                 }
             }
+        }
+    }
+
+    /// Whether a piece that cannot be judged came before the hashes that judge it, although they were asked for first
+    /// and a link answers in order; or one too many where they were refused.
+    fn jumped(&mut self, asker: Asker, root: BlobRoot, piece: Piece) -> Option<Offence> {
+        let Asker::Link(id, request) = asker else { return None };
+        let page = match piece {
+            Piece::Group(group) => Part::Page(self.replicas.get(&root)?.shape.page_of(group)),
+            Piece::Top | Piece::Page(_) => Part::Top,
+        };
+        let link = self.links.get_mut(&id)?;
+        link.unjudged += 1;
+        let before = |(earlier, asked): (_, &Asked)| {
+            earlier < request && asked.root == root && (asked.part == page || asked.part == Part::Top)
+        };
+        if link.pipeline.iter().any(before) {
+            Some(Offence::WrongObject)
+        } else {
+            (link.unjudged >= UNJUDGED_PIECES).then_some(Offence::SlowDrip)
         }
     }
 

@@ -223,7 +223,7 @@ impl Peer {
         let sites: Vec<_> =
             self.sites.iter().map(|(site, state)| (*site, anew || state.swarm <= 1)).collect();
         for (site, unknown) in sites {
-            let receipts = self.links.values_mut().filter_map(|link| link.account.newest.take());
+            let receipts = self.links.iter_mut().filter_map(|(_, link)| link.account.newest.take());
             let receipts = receipts.take(messages::MAX_HANDED_IN).collect();
             let ask = wire::AskPeers {
                 request: self.new_id(),

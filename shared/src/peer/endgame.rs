@@ -25,7 +25,7 @@ impl Peer {
     pub(super) fn choose_endgame(&self, now: Instant, id: LinkId) -> Option<(BlobRoot, u32)> {
         let link = self.links.get(&id)?;
         let ours = link.pipeline.backlog();
-        for (_, fetch) in self.queue.iter().take(ENDGAME_SCAN) {
+        for (_, fetch) in self.queue.keys().take(ENDGAME_SCAN) {
             let Some(fetch) = self.fetches.get(fetch) else { continue };
             if !fetch.is_urgent() && fetch.missing > ENDGAME_PIECES {
                 continue;

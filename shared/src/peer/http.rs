@@ -78,7 +78,7 @@ impl Peer {
             self.look_at = self.look_at.min(at);
             return;
         }
-        let mut fetches: Vec<FetchId> = self.queue.iter().map(|(_, fetch)| *fetch).collect();
+        let mut fetches: Vec<FetchId> = self.queue.keys().map(|(_, fetch)| *fetch).collect();
         let start = self.scatter(now, &mut fetches);
         let passes = [Pass::Soon, Pass::Later, Pass::Behind];
         let turns = passes.into_iter().flat_map(|pass| fetches.iter().map(move |fetch| (*fetch, pass)));
@@ -101,7 +101,7 @@ impl Peer {
 
     /// Until when more fetches may belong to the first one.
     fn gathers_until(&self, now: Instant) -> Option<Instant> {
-        let (_, first) = self.queue.first()?;
+        let ((_, first), ()) = self.queue.first()?;
         let first = self.fetches.get(first).filter(|fetch| fetch.is_urgent())?;
         let at = first.begun_at + GATHER;
         (now < at && !self.http.is_busy() && self.swarm_of(&first.root) != 1).then_some(at)
@@ -285,7 +285,8 @@ impl Peer {
         let shares = |link: &super::link::Link| {
             let Some(hello) = link.hello.as_ref().filter(|hello| !hello.supernode) else { return false };
             let here = hello.sites.iter().any(|state| {
-                !state.complete && self.sites.get(&state.site).is_some_and(|ours| ours.roots.contains(root))
+                !state.complete
+                    && self.sites.get(&state.site).is_some_and(|ours| ours.roots.contains_key(root))
             });
             here && link.claims.is_heeded() && asking::is_present(link, now)
         };
@@ -299,7 +300,7 @@ impl Peer {
     }
 
     fn swarm_of(&self, root: &BlobRoot) -> u32 {
-        let sites = self.sites.values().filter(|site| site.roots.contains(root));
+        let sites = self.sites.values().filter(|site| site.roots.contains_key(root));
         sites.map(|site| site.swarm).max().unwrap_or(0)
     }
 
@@ -341,7 +342,7 @@ impl Peer {
     /// Neighbours hear that these groups will be here, and are not waited for.
     pub(super) fn tell_coming(&mut self, root: BlobRoot, shape: BlobShape, first: u32, count: u32) {
         for stripe in spread::stripes_of(&[(first, count)], shape) {
-            for link in self.links.values_mut() {
+            for (_, link) in self.links.iter_mut() {
                 link.claims.give_up(root, stripe);
             }
         }

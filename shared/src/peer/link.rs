@@ -54,6 +54,8 @@ pub(super) struct Link {
     pub(super) choked_by_remote: bool,
     pub(super) retry_at: Instant,
     pub(super) false_haves: u32,
+    /// Pieces it sent without the hashes that judge them.
+    pub(super) unjudged: u32,
     pub(super) overdue: u32,
     /// Bytes for which no receipt was signed yet.
     pub(super) unsigned: u64,
@@ -88,6 +90,7 @@ impl Link {
             choked_by_remote: false,
             retry_at: now,
             false_haves: 0,
+            unjudged: 0,
             overdue: 0,
             unsigned: 0,
             given: 0,

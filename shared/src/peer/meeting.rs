@@ -406,8 +406,9 @@ impl Peer {
 
     /// Passes an offer on to some other neighbour.
     fn pass_on(&mut self, back: LinkId, offer: &Offer) -> bool {
-        let other = |(id, link): &(&LinkId, &Link)| **id != back && link.is_tab() && link.peer != offer.from;
-        let tabs: Vec<LinkId> = self.links.iter().filter(other).map(|(id, _)| *id).collect();
+        let others =
+            self.links.iter().filter(|(id, link)| **id != back && link.is_tab() && link.peer != offer.from);
+        let tabs: Vec<LinkId> = others.map(|(id, _)| *id).collect();
         let Some(onward) = self.rng.pick(&tabs).copied() else { return false };
         self.carry(back, onward, offer.clone(), offer.hops.saturating_sub(1));
         true

@@ -44,7 +44,7 @@ mod transfers;
 
 use core::time::Duration;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     ops::Range,
 };
 
@@ -124,7 +124,7 @@ pub struct LinkStatus {
 pub(crate) struct Site {
     sequence: u64,
     complete: bool,
-    roots: BTreeSet<BlobRoot>,
+    roots: LiteMap<BlobRoot, ()>,
     /// Members, ourselves included, as a supernode last said; 0 where none did.
     swarm: u32,
     #[cfg(feature = "rendezvous")]
@@ -146,11 +146,11 @@ pub struct Peer {
     budget: Budget,
     meters: Meters,
     sites: Sites,
-    links: BTreeMap<LinkId, link::Link>,
+    links: LiteMap<LinkId, Box<link::Link>>,
     replicas: BTreeMap<BlobRoot, Replica>,
     fetches: LiteMap<FetchId, consumer::Fetch>,
     /// Fetches by urgency.
-    queue: BTreeSet<((u8, u64), FetchId)>,
+    queue: LiteMap<((u8, u64), FetchId), ()>,
     /// Links that may have room for requests.
     ready: Vec<LinkId>,
     http: transfers::Http,
@@ -192,10 +192,10 @@ impl Peer {
             budget: Budget::UNLIMITED,
             meters: Meters::default(),
             sites: Sites::new(),
-            links: BTreeMap::new(),
+            links: LiteMap::new(),
             replicas: BTreeMap::new(),
             fetches: LiteMap::new(),
-            queue: BTreeSet::new(),
+            queue: LiteMap::new(),
             ready: Vec::new(),
             http: transfers::Http::default(),
             http_due: false,
@@ -252,7 +252,7 @@ impl Peer {
         }
         let rendezvous = self.config.supernodes.contains(&about.peer);
         let session = self.rng.next_u64();
-        self.links.insert(link, link::Link::new(now, about, rendezvous, session));
+        self.links.insert(link, Box::new(link::Link::new(now, about, rendezvous, session)));
         self.send_hello(link);
         self.seek();
         self.turn(now);
@@ -398,13 +398,12 @@ impl Peer {
 
     /// A manifest was opened and is believed: joins its site, and remembers who has which of its blobs.
     pub fn adopt_manifest(&mut self, now: Instant, manifest: &Manifest) {
-        let mut roots = BTreeSet::new();
         for asset in manifest.assets.values() {
-            roots.insert(asset.root);
             // A blob beyond the bound is fetched by plain HTTP.
             let _ = self.ensure_replica(asset.root, asset.shape);
         }
-        let complete = roots.iter().all(|root| self.replicas.get(root).is_some_and(|r| r.held.is_full()));
+        let roots: LiteMap<_, _> = manifest.assets.values().map(|asset| (asset.root, ())).collect();
+        let complete = roots.keys().all(|root| self.replicas.get(root).is_some_and(|r| r.held.is_full()));
         self.sites.entry(manifest.site_id()).or_default().roots = roots;
         self.join(now, manifest.site_id(), manifest.sequence, complete);
     }

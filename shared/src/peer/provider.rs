@@ -210,8 +210,8 @@ impl Peer {
 
     /// When that is due: never as long as there are slots for all.
     pub(super) fn choice_due(&self) -> Option<Instant> {
-        let asked = |link: &&Link| link.choked || link.requested_at.is_some();
-        let crowded = self.links.values().filter(asked).count() > self.config.limits.upload_slots;
+        let asked = self.links.values().filter(|link| link.choked || link.requested_at.is_some());
+        let crowded = asked.count() > self.config.limits.upload_slots;
         let busy = self.links.values().any(|link| {
             link.choked || link.requested_at.is_some_and(|at| self.choice_at.since(at) < WANTS_FOR)
         });

@@ -44,7 +44,7 @@ impl Peer {
             return None;
         }
         for later in [false, true] {
-            for (_, fetch) in &self.queue {
+            for (_, fetch) in self.queue.keys() {
                 let Some(fetch) = self.fetches.get(fetch) else { continue };
                 let Some(replica) = self.replicas.get(&fetch.root) else { continue };
                 let range = fetch.turn(now, later);

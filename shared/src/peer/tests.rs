@@ -1,6 +1,6 @@
 //! Peers joined by links in memory, driven until nothing more happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod meeting;
 
@@ -202,7 +202,7 @@ fn where_the_edge_cannot_be_had_the_supernode_gives_over_its_link() {
     pair.supernode_second();
     pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
     for peer in &mut pair.peers {
-        peer.sites.entry(site).or_default().roots.insert(ROOT);
+        peer.sites.entry(site).or_default().roots.insert(ROOT, ());
     }
     pair.peers[0].join(pair.now, site, 1, false);
     pair.peers[1].join(pair.now, site, 1, true);
@@ -224,7 +224,7 @@ fn a_neighbour_that_fetches_nothing_does_not_slow_a_supernodes_link() {
     pair.supernode_second();
     pair.peers[1].add_local(pair.now, ROOT, shape(GROUPS), 0..GROUPS);
     for peer in &mut pair.peers {
-        peer.sites.entry(site).or_default().roots.insert(ROOT);
+        peer.sites.entry(site).or_default().roots.insert(ROOT, ());
     }
     pair.peers[0].join(pair.now, site, 1, false);
     pair.peers[1].join(pair.now, site, 1, true);
@@ -263,6 +263,62 @@ fn a_liar_is_cut_after_one_bad_group_and_http_finishes() {
     assert_eq!(pair.peers[0].meters().wasted, 16_384);
     let liar = pair.peers[1].public_key();
     assert!(pair.events.contains(&Event::PeerCut { peer: liar, offence: Offence::BadPiece }));
+    assert_eq!(pair.peers[0].links().count(), 0);
+}
+
+/// What the first peer asks of the second now, without an answer.
+fn asked(pair: &mut Pair) -> Vec<(RequestId, Part)> {
+    let effects = core::iter::from_fn(|| pair.peers[0].poll_effect());
+    let request = |effect| match effect {
+        Effect::Request { request, part, .. } => Some((request, part)),
+        _ => None,
+    };
+    effects.filter_map(request).collect()
+}
+
+/// The second peer sends the first a group whose hashes are not here.
+fn unjudged(pair: &mut Pair, request: RequestId, group: u32) {
+    let (source, verdict) =
+        (Source::Link(LINK, request), Verdict::Bad(VerifyError::Unknown { index: group }));
+    let received = Received { source, root: ROOT, piece: Piece::Group(group), bytes: 16_384, verdict };
+    pair.peers[0].handle_received(pair.now, received);
+}
+
+#[test]
+fn groups_ahead_of_their_hashes_are_the_last_of_a_link() {
+    let mut pair = Pair::new(false);
+    pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
+    pair.link();
+    pair.fetch(Priority::Page, 100);
+    let asked = asked(&mut pair);
+    let (Some((_, Part::Page(0))), Some((behind, Part::Groups { first, .. }))) =
+        (asked.first(), asked.get(1))
+    else {
+        panic!("a page, and groups behind it: {asked:?}");
+    };
+    unjudged(&mut pair, *behind, *first);
+    let (liar, events) = (pair.peers[1].public_key(), core::iter::from_fn(|| pair.peers[0].poll_event()));
+    let cut = Event::PeerCut { peer: liar, offence: Offence::WrongObject };
+    assert!(events.collect::<Vec<_>>().contains(&cut));
+    assert_eq!((pair.peers[0].links().count(), pair.peers[0].meters().wasted), (0, 16_384));
+}
+
+#[test]
+fn who_refused_the_hashes_may_answer_what_was_asked_behind_them_but_not_for_ever() {
+    use crate::cdn::offences::UNJUDGED_PIECES;
+    let mut pair = Pair::new(false);
+    pair.peers[1].add_local(pair.now, ROOT, shape(100), 0..100);
+    pair.link();
+    pair.fetch(Priority::Page, 100);
+    let asked = asked(&mut pair);
+    let ((page, _), (behind, _)) = (asked[0], asked[1]);
+    let end = messages::end(page, Some(crate::wire::Refusal::Busy), 0);
+    pair.peers[0].handle_frame(pair.now, LINK, Stream::Fetch, &end);
+    for _ in 1..UNJUDGED_PIECES {
+        unjudged(&mut pair, behind, 0);
+        assert_eq!(pair.peers[0].links().count(), 1);
+    }
+    unjudged(&mut pair, behind, 0);
     assert_eq!(pair.peers[0].links().count(), 0);
 }
 

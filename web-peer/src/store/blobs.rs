@@ -164,7 +164,7 @@ impl<D: Disk> Blobs<D> {
         Ok(())
     }
 
-    /// A piece, verified as it leaves. What has rotted is forgotten.
+    /// A piece. What comes from the disk is verified as it leaves; what has rotted is forgotten.
     pub fn get(&mut self, root: BlobRoot, piece: Piece) -> Option<Vec<u8>> {
         let entry = self.entries.get(&root)?;
         let group = match piece {
@@ -173,6 +173,9 @@ impl<D: Disk> Blobs<D> {
             Piece::Group(group) => group,
         };
         let slot = *entry.slots.get(&piece)?;
+        if let Some(bytes) = self.disk.written(slot) {
+            return Some(bytes.to_vec());
+        }
         let range = entry.hashes.shape().group_bytes(group)?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
         let read = self.disk.read(slot, &mut bytes);
@@ -316,9 +319,10 @@ impl<D: Disk> Blobs<D> {
     /// Two records that claim one slot cannot both be right; reading will tell which is.
     fn find_free_slots(&mut self) {
         let used = self.entries.values().flat_map(|entry| entry.slots.values().copied());
-        let used = used.collect::<std::collections::BTreeSet<u32>>();
+        let mut used = used.collect::<Vec<u32>>();
+        used.sort_unstable();
         self.unused = used.last().map_or(0, |last| last + 1);
-        self.free = (0..self.unused).filter(|slot| !used.contains(slot)).collect();
+        self.free = (0..self.unused).filter(|slot| used.binary_search(slot).is_err()).collect();
     }
 
     fn take_slot(&mut self, wanted_by: BlobRoot, now: u64) -> Option<u32> {

@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use shared::cdn::blob::{BlobHasher, HashTree};
 
-use super::super::MemoryDisk;
+use super::super::{CachedDisk, MemoryDisk};
 use super::*;
 
 /// A disk that outlives the tab that uses it.
@@ -117,6 +117,22 @@ fn what_rots_on_the_disk_is_not_given_out() {
     // And it can be fetched again.
     put_all(&mut blobs, &bytes, &tree, 2).unwrap();
     assert!(get_all(&mut blobs, &tree) == Some(bytes));
+}
+
+#[test]
+fn what_was_put_and_is_in_memory_needs_no_disk() {
+    let disk = Kept::default();
+    let (bytes, tree) = blob(1, 40_000);
+    let mut blobs = Blobs::open(CachedDisk::new(disk.clone()), &[], 100);
+    put_all(&mut blobs, &bytes, &tree, 1).unwrap();
+    blobs.flush().unwrap();
+    for slot in 0..3 {
+        disk.clone().write(slot, &[7; SLOT_BYTES]).unwrap();
+    }
+    assert!(get_all(&mut blobs, &tree) == Some(bytes));
+    // What has gone is gone, wherever it was.
+    blobs.evict(tree.root());
+    assert!(get_all(&mut blobs, &tree).is_none());
 }
 
 #[test]

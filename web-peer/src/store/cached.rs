@@ -7,7 +7,9 @@
 //! A crash loses what had not been written, and the journal does not name it; where it does, reading finds that it
 //! does not verify. What the disk refused stays in memory, and the refusal is the answer to the next write.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
+
+use litemap::LiteMap;
 
 use super::disk::{Disk, DiskError, SLOT_BYTES};
 
@@ -16,14 +18,22 @@ const CACHE_SLOTS: usize = 24 * 1024 * 1024 / SLOT_BYTES;
 /// Not yet written at most: what a crash may cost, and how long one write keeps the worker from all else.
 const DIRTY_SLOTS_MAX: usize = 1024 * 1024 / SLOT_BYTES;
 
+#[derive(Debug)]
+struct Slot {
+    bytes: Box<[u8]>,
+    /// Put here, and not read from the disk.
+    written: bool,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct CachedDisk<D> {
     disk: D,
-    slots: BTreeMap<u32, Box<[u8]>>,
+    slots: LiteMap<u32, Slot>,
     /// Slots in memory by the time they came; those written since are named again.
     order: VecDeque<u32>,
-    dirty: BTreeSet<u32>,
+    /// Ascending.
+    dirty: Vec<u32>,
     /// Whether the disk refused what is dirty.
     refused: bool,
 }
@@ -31,11 +41,11 @@ pub struct CachedDisk<D> {
 impl<D: Disk> CachedDisk<D> {
     /// With nothing in memory.
     pub fn new(disk: D) -> Self {
-        Self { disk, slots: BTreeMap::new(), order: VecDeque::new(), dirty: BTreeSet::new(), refused: false }
+        Self { disk, slots: LiteMap::new(), order: VecDeque::new(), dirty: Vec::new(), refused: false }
     }
 
-    fn keep(&mut self, slot: u32, bytes: &[u8]) {
-        if self.slots.insert(slot, bytes.into()).is_none() {
+    fn keep(&mut self, slot: u32, bytes: &[u8], written: bool) {
+        if self.slots.insert(slot, Slot { bytes: bytes.into(), written }).is_none() {
             self.order.push_back(slot);
         }
         while self.slots.len() > CACHE_SLOTS
@@ -53,22 +63,18 @@ impl<D: Disk> CachedDisk<D> {
     /// Writes what is not on the disk, each run of neighbours at once.
     fn write_dirty(&mut self) -> Result<(), DiskError> {
         self.refused = false;
-        let mut dirty = std::mem::take(&mut self.dirty);
-        while let Some(first) = dirty.pop_first() {
-            let mut run = self.slots.get(&first).map(|bytes| bytes.to_vec()).unwrap_or_default();
-            let mut last = first;
-            while dirty.first() == Some(&(last + 1)) {
-                dirty.pop_first();
-                last += 1;
-                run.resize((last - first) as usize * SLOT_BYTES, 0);
-                run.extend_from_slice(self.slots.get(&last).map_or(&[], |bytes| bytes));
+        while let Some(&first) = self.dirty.first() {
+            let mut run = Vec::new();
+            let slots = (first..).zip(&self.dirty).take_while(|(next, slot)| next == *slot).count();
+            for (place, slot) in self.dirty.iter().take(slots).enumerate() {
+                run.resize(place * SLOT_BYTES, 0);
+                run.extend_from_slice(self.slots.get(slot).map_or(&[], |slot| &slot.bytes));
             }
             if let Err(error) = self.disk.write(first, &run) {
-                self.dirty = dirty;
-                self.dirty.extend(first..=last);
                 self.refused = true;
                 return Err(error);
             }
+            self.dirty.drain(..slots);
         }
         Ok(())
     }
@@ -76,12 +82,12 @@ impl<D: Disk> CachedDisk<D> {
 
 impl<D: Disk> Disk for CachedDisk<D> {
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Result<(), DiskError> {
-        if let Some(bytes) = self.slots.get(&slot).and_then(|bytes| bytes.get(..into.len())) {
+        if let Some(bytes) = self.slots.get(&slot).and_then(|slot| slot.bytes.get(..into.len())) {
             into.copy_from_slice(bytes);
             return Ok(());
         }
         self.disk.read(slot, into)?;
-        self.keep(slot, into);
+        self.keep(slot, into, false);
         Ok(())
     }
 
@@ -93,9 +99,15 @@ impl<D: Disk> Disk for CachedDisk<D> {
         if self.refused {
             self.write_dirty()?;
         }
-        self.dirty.insert(slot);
-        self.keep(slot, bytes);
+        if let Err(place) = self.dirty.binary_search(&slot) {
+            self.dirty.insert(place, slot);
+        }
+        self.keep(slot, bytes, true);
         Ok(())
+    }
+
+    fn written(&self, slot: u32) -> Option<&[u8]> {
+        self.slots.get(&slot).filter(|slot| slot.written).map(|slot| &*slot.bytes)
     }
 
     fn append(&mut self, records: &[u8]) -> Result<(), DiskError> {
@@ -182,6 +194,20 @@ mod tests {
         assert_eq!(read(&mut again, 1, SLOT_BYTES).unwrap(), slot(1));
         assert_eq!(read(&mut again, 2, 100).unwrap(), slot(2)[..100]);
         assert_eq!(read(&mut again, 3, SLOT_BYTES).unwrap(), slot(3));
+    }
+
+    #[test]
+    fn only_what_was_put_here_needs_no_judge() {
+        let told = Told::default();
+        let mut cached = CachedDisk::new(told.clone());
+        cached.write(1, &slot(1)).unwrap();
+        cached.append(b"records").unwrap();
+        assert_eq!(cached.written(1), Some(&*slot(1)));
+        let mut again = CachedDisk::new(told);
+        read(&mut again, 1, SLOT_BYTES).unwrap();
+        assert_eq!(again.written(1), None);
+        again.write(1, &slot(2)).unwrap();
+        assert_eq!(again.written(1), Some(&*slot(2)));
     }
 
     #[test]

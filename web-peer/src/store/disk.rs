@@ -1,6 +1,6 @@
 //! Where slots and journal records are put.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 /// A slot holds one group, page or top, which are all at most this long.
 pub const SLOT_BYTES: usize = 16 * 1024;
@@ -23,6 +23,10 @@ pub trait Disk {
     /// # Errors
     /// [`DiskError`], also where the slot was never written that far.
     fn read(&mut self, slot: u32, into: &mut [u8]) -> Result<(), DiskError>;
+    /// What was written to a slot, if that is still in memory: it cannot have rotted.
+    fn written(&self, _slot: u32) -> Option<&[u8]> {
+        None
+    }
     /// Puts `bytes` at the start of a slot; what is longer than [`SLOT_BYTES`] goes on in the slots behind it.
     ///
     /// # Errors
@@ -45,6 +49,10 @@ impl Disk for Box<dyn Disk> {
         (**self).read(slot, into)
     }
 
+    fn written(&self, slot: u32) -> Option<&[u8]> {
+        (**self).written(slot)
+    }
+
     fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<(), DiskError> {
         (**self).write(slot, bytes)
     }
@@ -61,7 +69,7 @@ impl Disk for Box<dyn Disk> {
 /// For a tab that may not, or cannot, write: it remembers until it closes.
 #[derive(Debug, Default)]
 pub struct MemoryDisk {
-    slots: BTreeMap<u32, Box<[u8]>>,
+    slots: LiteMap<u32, Box<[u8]>>,
 }
 
 impl Disk for MemoryDisk {

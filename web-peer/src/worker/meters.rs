@@ -1,7 +1,5 @@
 //! What `status()` shows.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use shared::peer::AskedBytes;
 
@@ -69,13 +67,13 @@ pub(super) struct Status {
     pub(super) stored_bytes: f64,
     /// Whole blobs that this tab can give to others.
     pub(super) complete: u32,
-    pub(super) reasons: BTreeSet<String>,
+    pub(super) reasons: Vec<String>,
 }
 
 impl Status {
     pub(super) fn add_reason(&mut self, reason: &str) {
-        if self.reasons.len() < REASONS_MAX {
-            self.reasons.insert(reason.to_owned());
+        if self.reasons.len() < REASONS_MAX && !self.reasons.iter().any(|known| known == reason) {
+            self.reasons.push(reason.to_owned());
         }
     }
 }

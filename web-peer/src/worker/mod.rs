@@ -21,13 +21,13 @@ mod site;
 mod swarm;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::future::join;
 use futures_timer::Delay;
+use litemap::LiteMap;
 use shared::base::BlobRoot;
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::{Manifest, Pin};
@@ -66,7 +66,7 @@ struct Tab {
     keep_at: Cell<web_time::Instant>,
     kept_soon: Cell<bool>,
     /// Tasks that wait for something of a blob to change.
-    waiting: RefCell<BTreeMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
+    waiting: RefCell<LiteMap<BlobRoot, Vec<oneshot::Sender<()>>>>,
 }
 
 /// The peer, as `worker.js` drives it.

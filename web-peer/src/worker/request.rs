@@ -23,6 +23,7 @@ use shared::cdn::manifest::Asset;
 use shared::cdn::part::Piece;
 use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, MessagePort};
+use web_time::Instant;
 
 use super::Tab;
 use super::config::whole;
@@ -31,6 +32,9 @@ use super::config::whole;
 const CHUNK_GROUPS: u32 = 16;
 /// How often an asker that waits hears of the worker.
 const BEAT: Duration = Duration::from_millis(500);
+/// A chunk that is not full goes so long after the one before it: what flows fast fills chunks in less, and each costs
+/// two contexts a turn.
+const GATHERING: Duration = Duration::from_millis(15);
 /// Chunks of credit an asker may hold; more would be a buffer, not a window.
 const CREDIT_MAX: u32 = 64;
 
@@ -40,10 +44,38 @@ struct Asker {
     credit: Rc<Cell<u32>>,
     cancelled: Rc<Cell<bool>>,
     /// When it was told something last.
-    spoke_at: Cell<web_time::Instant>,
+    spoke_at: Cell<Instant>,
     /// Pieces that the tab had taken in by then.
     seen: Cell<u64>,
     _listener: Closure<dyn FnMut(MessageEvent)>,
+}
+
+/// One timer for all the waits of a request, since most of them end before their time: it is set anew only to fire
+/// earlier, or when it has fired.
+struct Alarm {
+    timer: Delay,
+    /// Nothing once it has fired.
+    due: Option<Instant>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { timer: Delay::new(BEAT), due: Some(Instant::now() + BEAT) }
+    }
+
+    /// Fires at `due`, or before.
+    fn set(&mut self, due: Instant) {
+        if self.due.is_none_or(|set| due < set) {
+            self.due = Some(due);
+            self.timer.reset(due.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Until it fires.
+    async fn fired(&mut self) {
+        (&mut self.timer).await;
+        self.due = None;
+    }
 }
 
 /// Keeps a blob in the cache while it is read.
@@ -109,7 +141,7 @@ impl Asker {
             }
         });
         port.set_onmessage(Some(listener.as_ref().unchecked_ref()));
-        let (spoke_at, seen) = (Cell::new(web_time::Instant::now()), Cell::new(tab.taken.get()));
+        let (spoke_at, seen) = (Cell::new(Instant::now()), Cell::new(tab.taken.get()));
         Self { port, credit, cancelled, spoke_at, seen, _listener: listener }
     }
 
@@ -120,19 +152,23 @@ impl Asker {
         tab.count_cached(root, shape, &range);
         self.head(asset, &range);
         let job = tab.obtain(root, shape, &range, plays);
+        let mut alarm = Alarm::new();
         let mut next = range.start;
         while next < range.end {
             if self.cancelled.get() {
                 tab.give_up(&job);
                 return Ok(());
             }
+            let gathers =
+                self.spoke_at.get().elapsed() < GATHERING && !tab.fills_chunk(root, shape, next..range.end);
             if self.credit.get() > 0
+                && !gathers
                 && let Some(chunk) = tab.chunk(root, shape, next..range.end)
             {
                 next += chunk.len() as u64;
                 self.credit.set(self.credit.get() - 1);
                 self.chunk(&chunk);
-                self.spoke_at.set(web_time::Instant::now());
+                self.spoke_at.set(Instant::now());
                 continue;
             }
             if let Some(reason) = job.failure()
@@ -140,22 +176,25 @@ impl Asker {
             {
                 return Err(reason);
             }
-            self.wait(tab, root).await;
+            self.wait(tab, root, gathers, &mut alarm).await;
         }
         self.post("end", &JsValue::TRUE, None);
         Ok(())
     }
 
-    /// Until something of the blob changes. An asker that gets nothing meanwhile hears that we live, and whether
-    /// pieces come: of this blob, only not the next one, or for other askers.
-    async fn wait(&self, tab: &Rc<Tab>, root: BlobRoot) {
+    /// Until something of the blob changes, or what is gathered has to go. An asker that gets nothing meanwhile hears
+    /// that we live, and whether pieces come: of this blob, only not the next one, or for other askers.
+    async fn wait(&self, tab: &Rc<Tab>, root: BlobRoot, gathers: bool, alarm: &mut Alarm) {
         let changed = tab.changed(root);
         futures::pin_mut!(changed);
         loop {
-            let beat = BEAT.saturating_sub(self.spoke_at.get().elapsed());
-            let here = match select(&mut changed, Delay::new(beat)).await {
+            alarm.set(self.spoke_at.get() + if gathers { GATHERING } else { BEAT });
+            let fired = std::pin::pin!(alarm.fired());
+            let here = match select(&mut changed, fired).await {
                 Either::Left(_) if self.spoke_at.get().elapsed() < BEAT => return,
                 Either::Left(_) => true,
+                Either::Right(_) if gathers => return,
+                Either::Right(_) if self.spoke_at.get().elapsed() < BEAT => continue,
                 Either::Right(_) => false,
             };
             let taken = tab.taken.get();
@@ -170,7 +209,7 @@ impl Asker {
                 };
                 self.post("busy", &busy.into(), None);
             }
-            self.spoke_at.set(web_time::Instant::now());
+            self.spoke_at.set(Instant::now());
             if here {
                 return;
             }
@@ -229,6 +268,12 @@ impl Tab {
             chunk.extend_from_slice(bytes.get(from..to).unwrap_or_default());
         }
         (!chunk.is_empty()).then_some(chunk)
+    }
+
+    /// Whether what is here from the start of `range` on is all of it, or all that fits a chunk.
+    fn fills_chunk(&self, root: BlobRoot, shape: BlobShape, range: Range<u64>) -> bool {
+        let blobs = self.blobs.borrow();
+        shape.groups_touched(&range).take(CHUNK_GROUPS as usize).all(|group| blobs.has_group(root, group))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]

@@ -1,6 +1,5 @@
 //! The site's manifest: fetched from the edge, believed only by the page's pin.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use shared::base::{BlobRoot, UnixSeconds};
@@ -12,18 +11,12 @@ use super::host::{Host, HttpReason};
 /// A believed manifest.
 pub(super) struct Site {
     pub(super) manifest: Manifest,
-    paths: BTreeMap<BlobRoot, SitePath>,
 }
 
 impl Site {
-    fn new(manifest: Manifest) -> Self {
-        let paths = manifest.assets.iter().map(|(path, asset)| (asset.root, path.clone())).collect();
-        Self { manifest, paths }
-    }
-
     /// One of the paths where these bytes belong.
     pub(super) fn path_of(&self, root: BlobRoot) -> Option<&SitePath> {
-        self.paths.get(&root)
+        self.manifest.assets.iter().find(|(_, asset)| asset.root == root).map(|(path, _)| path)
     }
 
     /// The asset that belongs at a path.
@@ -49,7 +42,7 @@ impl Tab {
         self.seen.set(manifest.sequence);
         self.announce_manifest(&manifest);
         self.introduce(&manifest);
-        *self.site.borrow_mut() = Some(Site::new(manifest));
+        *self.site.borrow_mut() = Some(Site { manifest });
         Ok(())
     }
 }

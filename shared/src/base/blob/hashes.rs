@@ -1,6 +1,6 @@
 //! What a receiver knows of a blob's tree, and the verdict on each group and page it is given.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::{
     BlobShape, HASH_BYTES, HashTree, SubtreeHash,
@@ -49,13 +49,13 @@ pub struct BlobHashes {
     shape: BlobShape,
     /// Page hashes; empty until the top came, and for ever where there is none.
     top: Vec<SubtreeHash>,
-    pages: BTreeMap<u32, Vec<SubtreeHash>>,
+    pages: LiteMap<u32, Vec<SubtreeHash>>,
 }
 
 impl BlobHashes {
     /// Knows nothing yet but the name and the size, which a signed manifest states together.
     pub const fn new(root: BlobRoot, shape: BlobShape) -> Self {
-        Self { root, shape, top: Vec::new(), pages: BTreeMap::new() }
+        Self { root, shape, top: Vec::new(), pages: LiteMap::new() }
     }
 
     /// The blob's name.

@@ -368,7 +368,8 @@ pub struct Answer {
     pub reach: i32,
 }
 /// On a bulk stream, from its opener. Answered by its pieces in ascending order; the last piece, or a
-/// BulkEnd before it, ends the request.
+/// BulkEnd before it, ends the request. Requests of a stream are answered in their order: groups come behind the
+/// hashes that were asked for before them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BulkRequest {
     /// Ascending on a stream.

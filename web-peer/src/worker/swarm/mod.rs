@@ -13,12 +13,12 @@ mod serve;
 mod streams;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
 use futures::future::AbortHandle;
 use futures_timer::Delay;
+use litemap::LiteMap;
 use shared::base::{BlobRoot, EffectId, Instant, LinkId};
 use shared::cdn::blob::BlobShape;
 use shared::cdn::manifest::Manifest;
@@ -39,7 +39,7 @@ pub(super) struct Swarm {
     peer: RefCell<Peer>,
     network: RefCell<Option<Network>>,
     supernode: Option<PublicKey>,
-    links: RefCell<BTreeMap<LinkId, Link>>,
+    links: RefCell<LiteMap<LinkId, Link>>,
     /// HTTP fetches under way.
     http: RefCell<Vec<(EffectId, AbortHandle)>>,
     /// Requests of the page that the core has not answered yet.
