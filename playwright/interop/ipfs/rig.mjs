@@ -67,6 +67,7 @@ local_network = true
 [storage.ipfs]
 listen = "127.0.0.1:0"
 domains = ["localhost", "site.example"]
+dns = "none"
 strangers_names = 4
 `);
   const env = { BLACKHOLE_LOG: 'warn', ...process.env };

@@ -330,7 +330,7 @@ await check('names: js-ipns believes ours, and we its', async () => {
   broken[broken.length >> 1] ^= 1;
   assert.equal((await put(broken)).status, 400);
   assert.equal((await ask(url, { headers: { accept: 'application/vnd.ipfs.ipns-record' } })).status, 200);
-  assert.equal((await ask(`${node.ipfs}/ipns/example.org/`)).status, 501, 'DNSLink is not looked up');
+  assert.equal((await ask(`${node.ipfs}/ipns/example.org/`)).status, 501, 'no DNS server is asked here');
 });
 
 await node.stop();

@@ -362,6 +362,8 @@ fn ipfs(key: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     seeds.push(("ipfs_texts", format!("{cid}/a/../b c").into_bytes()));
     seeds.push(("ipfs_texts", Name::of(key).to_string().into_bytes()));
     seeds.push(("ipfs_texts", b"-10:*".to_vec()));
+    seeds.push(("ipfs_texts", format!("dnslink=/ipfs/{cid}/a").into_bytes()));
+    seeds.push(("ipfs_texts", b"dnslink=/ipns/a-b.example.org".to_vec()));
     seeds
 }
 

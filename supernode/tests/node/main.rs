@@ -11,6 +11,7 @@ mod buckets;
 mod chain_commands;
 mod config;
 mod crashes;
+mod dnslink;
 mod earnings;
 mod hostile;
 mod http;

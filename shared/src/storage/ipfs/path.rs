@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Cid, Entry, Link, MAX_DEPTH, NodeError, hamt, unixfs::Shard};
 
 /// Names in a path. As many as directories can be within each other.
-const MAX_NAMES: usize = super::MAX_TREE_DEPTH + 1;
+pub(super) const MAX_NAMES: usize = super::MAX_TREE_DEPTH + 1;
 
 /// A root, and the names below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl ContentPath {
 }
 
 /// The names of a path below a root.
-fn names(path: &str) -> Result<Vec<Vec<u8>>, PathError> {
+pub(super) fn names(path: &str) -> Result<Vec<Vec<u8>>, PathError> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     for name in path.split('/') {
         match name {

@@ -4,6 +4,7 @@
 //!  CLI ─► door (a Unix socket) ─► import ─┐            ┌─► gateway/   HTTP: trustless, by path, by subdomain; routing
 //!                                         ├─► blocks ──┤
 //!  peers ─► exchange/ (bitswap) ─► pull ──┘            └─► exchange/  bitswap, to whoever asks
+//!                 names ─► records (IPNS), dns (DNSLink)
 //!                 map: CID ─► where the bytes lie (redb) ─► store/ (blobs by BLAKE3, a quota of their own)
 //! ```
 //! The bytes of files lie in blobs once, and a leaf's CID stands for a stretch of one: a file of 1 MiB and more is a blob
@@ -11,10 +12,11 @@
 //! leases live as long as it does, and nothing is shared between pins but whole blobs.
 //!
 //! What is decided, `shared::storage::ipfs` decides. Off until the configuration has the section `[storage.ipfs]`.
-//! What is not there: DNSLink, reading or writing CAR files from the command line, TAR and the IPLD codecs beyond dag-pb
+//! What is not there: reading or writing CAR files from the command line, TAR and the IPLD codecs beyond dag-pb
 //! and raw, name records in the DHT.
 
 mod config;
+mod dns;
 pub mod door;
 mod exchange;
 mod gateway;
@@ -39,12 +41,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    dns::DnsLink,
     exchange::Exchange,
     map::{Location, Map},
 };
 use crate::store::{BlobStore, Blobs, BucketConfig};
 
-pub use config::IpfsConfig;
+pub use config::{Dns, IpfsConfig};
 pub use exchange::Incoming;
 pub use gateway::Gateway;
 pub use map::Pin;
@@ -80,6 +83,7 @@ pub struct Ipfs {
     config: IpfsConfig,
     peering: Option<Arc<dyn Peering>>,
     exchange: Exchange,
+    dns: DnsLink,
 }
 
 impl Ipfs {
@@ -98,8 +102,8 @@ impl Ipfs {
         let blobs = BlobStore::open_at(path.clone(), quota, bucket, BUCKET_PART).await;
         let blobs = blobs.context("the blob store of IPFS cannot be opened")?;
         let map = tokio::task::spawn_blocking(move || Map::open(&path.join("map.redb"))).await??;
-        let exchange = Exchange::default();
-        let ipfs = Arc::new(Self { blobs: Arc::new(blobs), map, key, config, peering, exchange });
+        let (exchange, dns) = (Exchange::default(), DnsLink::new(config.dns));
+        let ipfs = Arc::new(Self { blobs: Arc::new(blobs), map, key, config, peering, exchange, dns });
         sink::recover(&ipfs).await.context("what the last run left unfinished cannot be removed")?;
         Ok(ipfs)
     }

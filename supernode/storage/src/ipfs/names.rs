@@ -1,15 +1,18 @@
-//! IPNS records that this node keeps: its own, and where the configuration says so, strangers'.
+//! Names: IPNS records that this node keeps, its own and where the configuration says so strangers'; and what names
+//! stand for, domains among them.
 
-use anyhow::Context as _;
+use std::borrow::Cow;
+
 use shared::{
     base::UnixSeconds,
-    storage::ipfs::ipns::{IpnsError, Name, Record},
+    storage::ipfs::{
+        ContentPath, Naming, NamingError, Root,
+        ipns::{Name, Record},
+    },
 };
 
-use super::Ipfs;
+use super::{Ipfs, dns::DnsError};
 
-/// Names that stand for names, one after the other.
-const MAX_STEPS: usize = 8;
 /// How long to keep an answer, by this node's records (the specification's suggestion).
 const TTL_SECONDS: u64 = 300;
 
@@ -60,26 +63,52 @@ impl Ipfs {
         Ok(if room { Kept::Newest } else { Kept::Full })
     }
 
-    /// Follows names to `CID/a/b`, and says for how long that may be kept.
+    /// Follows a key's name or a domain, with the path below it, to content. Says for how many seconds that holds.
     pub(super) async fn resolve_name(
         &self,
         name: &str,
         below: &str,
-    ) -> anyhow::Result<Option<(String, u64)>> {
-        let (mut name, mut below) = (name.to_owned(), below.to_owned());
-        let mut ttl = u64::MAX;
-        for _ in 0..MAX_STEPS {
-            let parsed = Name::parse(&name).context(IpnsError::Name)?;
-            let Some((record, _)) = self.record(&parsed).await? else { return Ok(None) };
-            ttl = ttl.min(record.ttl_seconds).min(runtime::unix_now().until(record.expires));
-            let value = format!("{}/{below}", record.value.trim_end_matches('/'));
-            if let Some(path) = value.strip_prefix("/ipfs/") {
-                return Ok(Some((path.trim_end_matches('/').to_owned(), ttl)));
+    ) -> Result<(ContentPath, u64), NameError> {
+        let mut naming = Naming::new(&ascii(name), below)?;
+        loop {
+            match naming.root().clone() {
+                Root::Cid(_) => return naming.end().ok_or(NamingError::Endless.into()),
+                Root::Key(name) => {
+                    let kept = self.record(&name).await.map_err(NameError::Store)?;
+                    let (record, _) = kept.ok_or(NameError::NoRecord(name))?;
+                    let left = runtime::unix_now().until(record.expires);
+                    naming.handle_value(&record.value, record.ttl_seconds.min(left))?;
+                }
+                Root::Domain(domain) => {
+                    let (value, seconds) = self.dns.look_up(&domain).await?;
+                    naming.handle_value(&value, seconds)?;
+                }
             }
-            let next = value.strip_prefix("/ipns/").context("a name stands for no content path")?;
-            let (next, rest) = next.split_once('/').unwrap_or((next, ""));
-            (name, below) = (next.to_owned(), rest.to_owned());
         }
-        anyhow::bail!("names that stand for names without end")
     }
+}
+
+/// Who writes a domain in letters of its own means the one that DNS has.
+pub(super) fn ascii(name: &str) -> Cow<'_, str> {
+    match url::Host::parse(name) {
+        Ok(url::Host::Domain(domain)) if !name.is_ascii() => Cow::Owned(domain),
+        _ => Cow::Borrowed(name),
+    }
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NameError {
+    /// It is none, or stands for none.
+    #[error(transparent)]
+    Naming(#[from] NamingError),
+    /// Nothing is known of a key.
+    #[error("no record of {0} is kept here")]
+    NoRecord(Name),
+    /// A domain could not be looked up, or stands for nothing.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// The map cannot be read.
+    #[error(transparent)]
+    Store(anyhow::Error),
 }

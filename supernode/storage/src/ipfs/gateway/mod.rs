@@ -18,13 +18,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::Incoming;
-use shared::storage::ipfs::{Cid, ContentPath, ipns::Name};
+use shared::storage::ipfs::{Cid, ContentPath, NamingError};
 
 use self::{
     hosts::Place,
     request::{Asked, Format},
 };
-use super::{Ipfs, reading::ReadError};
+use super::{Ipfs, dns::DnsError, names::NameError, reading::ReadError};
 use crate::store::StoreError;
 
 /// An answer's bytes.
@@ -76,6 +76,25 @@ impl From<ReadError> for Refusal {
     }
 }
 
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        let status = match &error {
+            NameError::Naming(NamingError::Value(_)) | NameError::Dns(DnsError::Failed(..)) => {
+                StatusCode::BAD_GATEWAY
+            }
+            NameError::Naming(_) => StatusCode::BAD_REQUEST,
+            NameError::NoRecord(_) | NameError::Dns(DnsError::Nothing(_)) => StatusCode::NOT_FOUND,
+            NameError::Dns(DnsError::Off | DnsError::NoServer(_)) => StatusCode::NOT_IMPLEMENTED,
+            NameError::Dns(DnsError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+            NameError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        match error {
+            NameError::Store(error) => error.into(),
+            error => Self::new(status, error.to_string()),
+        }
+    }
+}
+
 /// What is asked for, once its host and path are understood.
 struct Target {
     path: ContentPath,
@@ -106,7 +125,9 @@ async fn answer(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Response<Body> 
 }
 
 async fn dispatch(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-    if request.uri().path().starts_with("/routing/v1/") {
+    let place = hosts::place(ipfs, &request).await?;
+    // At a site that is a path of the site's.
+    if !matches!(place, Place::Site { .. }) && request.uri().path().starts_with("/routing/v1/") {
         return routing::answer(ipfs, request).await;
     }
     match *request.method() {
@@ -115,7 +136,6 @@ async fn dispatch(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Result<Respon
         _ => return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are answered")),
     }
     let asked = Asked::read(&request)?;
-    let place = hosts::place(&ipfs.config.domains, &request)?;
     let target = match &place {
         Place::Site { namespace, root } => target(ipfs, namespace, root, &asked.path, true).await?,
         Place::Plain | Place::Domain(_) => {
@@ -164,19 +184,12 @@ async fn target(
         "/{namespace}/{root}{}{below}",
         if below.is_empty() || below.starts_with('/') { "" } else { "/" }
     );
-    let read = |text: &str| ContentPath::parse(text).map_err(|error| Refusal::from(ReadError::from(error)));
     if namespace == "ipfs" {
-        return Ok(Target { path: read(&format!("{root}/{below}"))?, shown, ttl: None, site });
+        let path = ContentPath::parse(&format!("{root}/{below}")).map_err(ReadError::from)?;
+        return Ok(Target { path, shown, ttl: None, site });
     }
-    if Name::parse(root).is_err() {
-        let why = format!("{root} is no key; names of DNSLink are not looked up here");
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, why));
-    }
-    match ipfs.resolve_name(root, below.trim_start_matches('/')).await {
-        Ok(Some((path, ttl))) => Ok(Target { path: read(&path)?, shown, ttl: Some(ttl), site }),
-        Ok(None) => Err(Refusal::new(StatusCode::NOT_FOUND, format!("no record of {root} is kept here"))),
-        Err(error) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))),
-    }
+    let (path, ttl) = ipfs.resolve_name(root, below).await?;
+    Ok(Target { path, shown, ttl: Some(ttl), site })
 }
 
 fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
