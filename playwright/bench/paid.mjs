@@ -32,7 +32,9 @@ const STAKE = 5_000_000n;
 const IN_ESCROW = 1_000_000n;
 const PATIENCE_MS = 60_000;
 /** A tab signs for what its supernode's edge gave within two seconds; a bill, a voucher and two disks come after that. */
-const SIGNED_WITHIN_MS = 15_000;
+const SIGNED_WITHIN_MS = 30_000;
+/** Longer than a tab waits before it signs, and than its page waits for its account of what came. */
+const STILL_MS = 4_000;
 const OVERHEAD_MAX = 0.005;
 
 const run = (...words) => execFileSync(program, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim();
@@ -71,7 +73,8 @@ reservations_per_minute_and_source = 0
 circuits_per_minute_and_source = 0
 circuits_per_minute_and_peer = 0
 ${this.chain}${sections}`);
-    this.child = spawn(program, ['node', 'run', '--config', this.config], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const env = { ...process.env, BLACKHOLE_LOG: 'error' };
+    this.child = spawn(program, ['node', 'run', '--config', this.config], { stdio: ['ignore', 'pipe', 'inherit'], env });
     const ready = new Promise((done) => {
       createInterface(this.child.stdout).on('line', (line) => line.includes('"ready"') && done(JSON.parse(line)));
     });
@@ -109,7 +112,8 @@ ${this.chain}${sections}`);
 
 const total = (rows, name) => rows.reduce((sum, row) => sum + BigInt(row[name]), 0n);
 
-async function eventually(what, patienceMs, look) {
+/** What `look` finds, or nothing after that time. */
+async function eventually(patienceMs, look) {
   const deadline = Date.now() + patienceMs;
   for (;;) {
     const found = await look();
@@ -171,7 +175,7 @@ to = "${address}"
 per_day = ${CHANNEL}
 `);
   await payer.start({ port, sections: pays.join('') });
-  const agreed = await eventually('all to be paid', PATIENCE_MS, async () =>
+  const agreed = await eventually(PATIENCE_MS, async () =>
     (await Promise.all(supernodes.map((node) => node.payments()))).every(([row]) => row?.served === 'true'));
   if (!agreed) throw new Error('not all supernodes are paid');
 
@@ -184,13 +188,14 @@ per_day = ${CHANNEL}
     const node = supernodes[round % SUPERNODES];
     origin.setTag(tag({ loader: `${node.edge}/blackhole/tab/loader.js`, publisher, site, attributes: WITHOUT_WORKER }));
     const tabs = await Promise.all(Array.from({ length: TABS }, () => visit(browser, origin.url)));
-    // A tab may still take what it has not shown; so what all say has to stand still.
+    // A tab goes on taking what it has not shown: what all say and sign must have stood still for a while.
     const before = shared.verified;
-    let verified = 0n;
-    const signed = await eventually('the receipts', SIGNED_WITHIN_MS, async () => {
+    let [verified, since] = [0n, 0];
+    const signed = await eventually(SIGNED_WITHIN_MS, async () => {
       const reports = await Promise.all(tabs.map(({ page }) => status(page)));
-      verified = before + reports.reduce((sum, { bytes }) => sum + BigInt(bytes.edge), 0n);
-      return verified === total(await payer.payments(), 'verified_bytes');
+      const now = before + reports.reduce((sum, { bytes }) => sum + BigInt(bytes.edge), 0n);
+      if (now !== verified) [verified, since] = [now, performance.now()];
+      return performance.now() - since > STILL_MS && verified === total(await payer.payments(), 'verified_bytes');
     });
     for (const { page, wrong, close } of tabs) {
       const { bytes } = await status(page);
@@ -215,11 +220,11 @@ per_day = ${CHANNEL}
   const [paidBytes, paid] = [total(rows, 'verified_bytes'), total(rows, 'paid_base_units')];
   const worth = rows.reduce((sum, row) => sum + BigInt(row.verified_bytes) * UNITS / PER, 0n);
   const claims = () => Promise.all(payees.map(async (payee) => (await chain.read(chain.channels, 'channelOf', [payer.account, payee])).claimed));
-  const claimed = await eventually('the claims', PATIENCE_MS, async () => {
+  const claimed = await eventually(PATIENCE_MS, async () => {
     const sum = (await claims()).reduce((all, one) => all + one, 0n);
     return sum === paid ? sum : null;
   });
-  const books = await eventually('the books', PATIENCE_MS, async () => {
+  const books = await eventually(PATIENCE_MS, async () => {
     const differ = [];
     for (const node of nodes) {
       for (const [figure, contract, read] of [['wallet', chain.dollar, 'balanceOf'], ['free', chain.channels, 'freeOf']]) {

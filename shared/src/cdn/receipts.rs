@@ -93,11 +93,9 @@ impl Receipt {
         if !receiver.verify(Context::Receipt, &signed.receipt, &signed.signature) {
             return Err(Offence::BadReceipt);
         }
-        let site = match inner.site.as_slice() {
-            [] => None,
-            site => Some(SiteId(site.try_into().map_err(|_| Offence::BadReceipt)?)),
-        };
-        let wire::Receipt { session, bytes, edge_bytes, .. } = inner;
+        let wire::Receipt { session, bytes, edge_bytes, site, .. } = inner;
+        // What names no site in full names none.
+        let site = site.try_into().ok().map(SiteId);
         Ok(Self { provider, receiver, session, bytes, edge_bytes, site })
     }
 

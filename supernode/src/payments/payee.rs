@@ -210,20 +210,27 @@ impl Payee {
         tracing::info!(%site, payer = %incoming.peer, "a site's payer is here");
         let (news, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let session = Session { news: Arc::clone(&news), end: end.clone(), fruitless: false };
-        if let Some(before) = self.sessions().insert(site, session) {
-            before.end.cancel();
+        {
+            let mut sessions = self.sessions();
+            if let Some(before) = sessions.insert(site, session) {
+                before.end.cancel();
+            }
         }
         self.look_at(site);
         if self.billing.is_overdue(site) {
             // Of a payer that is new here it is not known yet what its channel holds.
             self.means.money.look_soon();
         }
-        let Some(ended) = end.run_until_cancelled(self.bill(site, &mut frames, &news)).await else {
-            return Ok(());
-        };
-        self.sessions().remove(&site);
+        let ended = end.run_until_cancelled(self.bill(site, &mut frames, &news)).await;
+        {
+            let mut sessions = self.sessions();
+            // Else a newer one has taken the place.
+            if !end.is_cancelled() {
+                sessions.remove(&site);
+            }
+        }
         self.look_at(site);
-        ended
+        ended.unwrap_or(Ok(()))
     }
 
     /// Bills what is new until the stream ends.

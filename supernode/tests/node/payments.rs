@@ -87,7 +87,7 @@ impl Deal {
     /// The node that pays.
     pub(crate) fn pay(&self, node: &Node) -> Node {
         let (file, to) = (self.file(), &node.addresses[0]);
-        let pay = format!("[[payments.pay]]\nagreement = {file:?}\nto = \"{to}\"\nper_day = 1000000\n");
+        let pay = format!("[[payments.pay]]\nagreement = {file:?}\nto = \"{to}\"\nper_day = 10000000\n");
         self.world.node("paying", &format!("{}{pay}", self.paying))
     }
 
