@@ -20,7 +20,7 @@ use shared::{
         messages::{Control, control, end, read_control},
         offences::Offence,
         part::{Part, Piece, Run},
-        receipts::Receipt,
+        receipts::{Receipt, Verified},
         report,
     },
     identity::{Keypair, PublicKey},
@@ -355,7 +355,7 @@ impl World {
     fn receipt(&self, who: usize, input: &mut Input<'_>) -> wire::SignedReceipt {
         let provider = keys()[usize::from(input.byte() % 8)].public();
         let bytes = u64::from(input.number()) << (input.byte() % 33);
-        Receipt::sign(&keys()[who], &provider, u64::from(input.number()), bytes)
+        Receipt::sign(&keys()[who], &provider, u64::from(input.number()), Verified::of(bytes))
     }
 
     fn request_frame(&self, who: usize, input: &mut Input<'_>) -> Vec<u8> {
@@ -499,7 +499,7 @@ impl World {
                     assert!(self.peer.holds(&root, group), "what is ready is held");
                     assert!(self.ready.insert((root, group)), "a group is ready once");
                 }
-                Event::Receipted { session, sent, receipt } => {
+                Event::Receipted { session, sent, receipt, .. } => {
                     let receipt = Receipt::open(&receipt).expect("what is handed on is verified");
                     assert_eq!(receipt.session, session, "a receipt is of its session");
                     assert!(receipt.bytes <= sent, "nobody signs for more than was sent");

@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use chain::{Earnings, Money, Place, Session, Sums, Totals};
 use gateway::{
     EarnedDay, EarnedSession, EarnedSums, EarningsStatus, ExtraShard, MoneyStatus, NetworkStatus,
-    PeerAddresses, Position,
+    PaymentsStatus, PeerAddresses, Position,
 };
 use net::Network;
 use shared::identity::PublicKey;
 use storage::strangers::own::Own;
+
+use crate::payments::Payments;
 
 /// A tab asks two; more are for families of addresses that it may lack.
 const STUN_ENDPOINTS_MAX: usize = 4;
@@ -22,6 +24,7 @@ pub(crate) struct About {
     pub(crate) earnings: Earnings,
     /// Whose objects it keeps with others, where it does.
     pub(crate) own: Option<Arc<Own>>,
+    pub(crate) payments: Payments,
 }
 
 impl gateway::Node for About {
@@ -84,6 +87,10 @@ impl gateway::Node for About {
             entries,
             lost,
         }
+    }
+
+    fn payments(&self) -> PaymentsStatus {
+        self.payments.status()
     }
 
     fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession> {

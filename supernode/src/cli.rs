@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    account, channel, config, ipfs_command, key, payout, publish, stake, storage_command, storage_grants,
-    storage_keys, wire_up,
+    account, channel, config, ipfs_command, key, payment_command, payout, publish, stake, storage_command,
+    storage_grants, storage_keys, wire_up,
 };
 
 /// The People's Cloud: websites delivered tab to tab.
@@ -33,6 +33,9 @@ enum Command {
     /// Channels, by which accounts pay each other: list, open and close them.
     #[command(subcommand)]
     Channel(channel::What),
+    /// Agreements by which a node pays for what visitors of a site get.
+    #[command(subcommand)]
+    Payment(payment_command::What),
     /// A node's record on the chain, and what it has at stake.
     #[command(subcommand)]
     Stake(stake::What),
@@ -125,6 +128,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Key(KeyCommand::Show { file }) => key::show(&file),
         Command::Account(what) => account::run(&what),
         Command::Channel(what) => channel::run(&what),
+        Command::Payment(what) => payment_command::run(&what),
         Command::Stake(what) => stake::run(&what),
         Command::Payout(what) => payout::run(&what),
         Command::Storage(StorageCommand::Key(command)) => match command {

@@ -23,6 +23,9 @@ pub(crate) struct Config {
     pub(crate) earnings: chain::EarningsConfig,
     /// Money: the chain, contracts and account. A node without this section charges and pays nothing.
     pub(crate) chain: Option<chain::Config>,
+    /// Who pays this node for what it serves, and whom it pays.
+    #[serde(default)]
+    pub(crate) payments: chain::ChargingConfig,
     /// Storage: the S3 door, shards of others, and objects at others. A node without this section has none of it.
     pub(crate) storage: Option<storage::Config>,
 }

@@ -9,6 +9,8 @@ mod ipfs;
 mod ipfs_command;
 mod key;
 mod on_chain;
+mod payment_command;
+mod payments;
 mod payout;
 mod publish;
 mod revocations;

@@ -21,7 +21,7 @@ use shared::{cdn::bulk::PROTOCOL, storage::messages, wire::TAB_STORAGE_PROTOCOL}
 use storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{about::About, config::Config, ipfs, revocations, strangers};
+use crate::{about::About, config::Config, ipfs, payments, revocations, strangers};
 
 /// The node's own key, in its data directory.
 pub(crate) const KEY_FILE: &str = "node.key";
@@ -74,7 +74,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // The network.
     let bucket = config.storage.as_ref().and_then(|storage| storage.bucket.clone());
     let ipfs_config = config.storage.as_ref().and_then(|storage| storage.ipfs.clone());
-    let (network, swarm, storing, exchange) = match config.network {
+    let asked = config.earnings.price;
+    let (network, swarm, storing, exchange, paying) = match config.network {
         Some(mut network) => {
             network.webrtc_certificate.get_or_insert_with(|| data_dir.path().join(WEBRTC_CERTIFICATE_FILE));
             let mut services = vec![PROTOCOL.parse().context("the service's own name")?];
@@ -90,10 +91,25 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             if ipfs_config.is_some() {
                 services.push(storage::ipfs::PROTOCOL.parse().context("the service's own name")?);
             }
+            if config.payments.charge.is_some() {
+                services.push(payments::PROTOCOL.parse().context("the service's own name")?);
+            }
             let (network, links) = Network::start(network, &key, services, &mut registry).await?;
             let network = Arc::new(network);
             let (links, exchange) = ipfs::route(links, network.links());
             let (links, shards) = strangers::route(links, network.links());
+            let (links, payers) = payments::route(links, network.links());
+            let parts = payments::Parts {
+                config: &config.payments,
+                price: asked,
+                money: money.as_ref(),
+                data_dir: data_dir.path(),
+                key: &key,
+                cdn: &cdn,
+                network: &network,
+                streams: payers,
+            };
+            let paying = payments::join(parts, &mut registry, &shutdown).await?;
             let storing = match &config.storage {
                 Some(storage) => {
                     strangers::join(storage, data_dir.path(), &key, &network, shards, &shutdown).await?
@@ -107,12 +123,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
                 links: network.links(),
                 events: links,
                 addresses: own_addresses(Arc::downgrade(&network)),
-                tell: tell(teller),
+                tell: tell(teller, &paying),
             };
             let swarm = swarm::join(parts, shutdown.clone());
-            (Some(network), Some(swarm), storing, Some(exchange))
+            (Some(network), Some(swarm), storing, Some(exchange), paying)
         }
-        None => (None, None, strangers::Started::default(), None),
+        None => {
+            payments::refuse_without_network(&config.payments)?;
+            (None, None, strangers::Started::default(), None, payments::Started::default())
+        }
     };
 
     // Storage.
@@ -145,7 +164,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
     let (network_of_node, own) = (network.clone(), storing.own.clone());
-    let node = About { key: key.public(), network: network_of_node, money: money.clone(), earnings, own };
+    let node = About {
+        key: key.public(),
+        network: network_of_node,
+        money: money.clone(),
+        earnings,
+        own,
+        payments: paying.payments,
+    };
     let peer = gateway::Node::addresses(&node);
     let edge_meters = gateway::Meters::register(&mut registry);
     let login = config.edge.login.as_ref();
@@ -178,6 +204,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(swarm) = swarm {
         swarm.await.context("the swarm ended in a panic")?;
     }
+    // After the swarm, which tells of its last receipts.
+    for part in paying.running {
+        part.await.context("payments ended in a panic")?;
+    }
     if let Some(network) = network.and_then(Arc::into_inner) {
         network.shutdown().await;
     }
@@ -195,10 +225,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Lets what receivers sign for be counted.
-fn tell(teller: Teller) -> swarm::Tell {
+fn tell(teller: Teller, paying: &payments::Started) -> swarm::Tell {
+    let bill = paying.teller();
     Box::new(move |served| {
+        bill(&served);
         teller.tell(match served {
-            swarm::Served::Receipt { session, sent, receipt } => News::Receipt { session, sent, receipt },
+            swarm::Served::Receipt { session, sent, edge, receipt, .. } => {
+                News::Receipt { session, sent, edge, receipt }
+            }
             swarm::Served::Ended { receiver, session, sent } => News::Ended { receiver, session, sent },
         });
     })

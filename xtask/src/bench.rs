@@ -26,19 +26,26 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
             run(bench.arg(program).args(arguments))
         }
-        "holders" => storage(
+        "holders" => in_processes(
             "outlive::as_many_holders_may_die_as_the_code_says_and_no_more",
             &[("BLACKHOLE_SEEDS", "1")],
             arguments,
         ),
-        "crashes" => storage(
+        "crashes" => in_processes(
             "crashes::what_an_owner_acknowledged_is_there_after_each_kill",
             &[("BLACKHOLE_KILLS", "1000")],
             arguments,
         ),
-        "rots" => {
-            storage("rots::rots_are_never_read_and_always_repaired", &[("BLACKHOLE_ROTS", "270")], arguments)
-        }
+        "payments" => in_processes(
+            "payment_kills::whoever_is_killed_comes_back_with_the_same_books_and_no_more_than_a_window_is_lost",
+            &[("BLACKHOLE_KILLS", "50")],
+            arguments,
+        ),
+        "rots" => in_processes(
+            "rots::rots_are_never_read_and_always_repaired",
+            &[("BLACKHOLE_ROTS", "270")],
+            arguments,
+        ),
         "gas" => crate::test::contracts::bench_gas(),
         "invariants" => {
             let calls = arguments.first().map_or(Ok(1_000_000), |calls| calls.parse());
@@ -58,12 +65,18 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             "--example",
             "erasure",
         ])),
-        "secrecy" => storage(
+        "secrecy" => in_processes(
             "secrecy::nobody_else_learns_what_an_owner_stores",
             &[("BLACKHOLE_FILES", "1000")],
             arguments,
         ),
         "fallback" | "kills" | "stay" => in_browsers(name, arguments),
+        "paid" => {
+            // The chain comes with the contracts, what speaks to it with the bench.
+            npm_packages("contracts")?;
+            npm_packages("playwright/bench")?;
+            in_browsers(name, arguments)
+        }
         "liars" => {
             // Malicious tabs are js-libp2p, in a browser.
             npm_packages("playwright/interop/webrtc")?;
@@ -71,15 +84,15 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, kills, liars, links, mutants, rots, secrecy, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage"
             )
         }
     }
 }
 
-/// A test of storage among processes, longer than every day. `--seeds`, `--kills`, `--rots` and `--files` say how long,
+/// A test among processes, longer than every day. `--seeds`, `--kills`, `--rots` and `--files` say how long,
 /// where they are given.
-fn storage(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Result<()> {
+fn in_processes(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Result<()> {
     let mut tests = cargo(&["test", "--locked", "-p", "supernode", "--test", "node", "--"]);
     tests.args(["--nocapture", "--exact", test]).envs(otherwise.iter().copied());
     for option in arguments.chunks(2) {

@@ -14,7 +14,7 @@ use shared::{
         manifest::{Asset, Manifest},
         messages,
         part::Piece,
-        receipts::Receipt,
+        receipts::{Receipt, Verified},
         report,
     },
     coordination::Advert,
@@ -134,7 +134,7 @@ fn all() -> Vec<(&'static str, Vec<u8>)> {
 /// A lawful example of each message of the swarm protocol, and some scripts for a peer.
 fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     use cdn::{bulk_request::Part as Wire, control::Message};
-    let receipt = || Receipt::sign(theirs, &ours.public(), 7, 1 << 20);
+    let receipt = || Receipt::sign(theirs, &ours.public(), 7, Verified::of(1 << 20));
     let range = cdn::GroupRange { first: 3, count: 8 };
     let have = |what: cdn::BlobHave| cdn::BlobHave { root: vec![1; 32], ..what };
     let blobs = vec![

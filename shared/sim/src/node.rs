@@ -209,6 +209,11 @@ impl Node {
         self.wanted.len()
     }
 
+    /// Whether it was told to take the plain network instead, which a page does at once.
+    pub fn fell_back(&self) -> bool {
+        self.wanted.is_empty() && self.tally.fell_back > 0
+    }
+
     /// What its machine counted itself, where it counts.
     pub fn meters(&self) -> Option<Meters> {
         self.machine.as_ref().and_then(|machine| machine.meters())

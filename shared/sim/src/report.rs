@@ -11,6 +11,8 @@ use crate::scenarios::Run;
 pub struct Report {
     /// Seconds from join to completion, ascending, of the tabs that completed.
     pub seconds: Vec<f64>,
+    /// Tabs that did not, and were told to take the plain network.
+    pub fell_back: usize,
     /// Tabs that wanted the object.
     pub tabs: usize,
     /// Seconds that no distribution can beat: max(size / seed uplink, size / slowest downlink,
@@ -54,7 +56,9 @@ impl Report {
             report.sources.edge += received.edge;
             report.sources.origin += received.origin;
             report.wasted += tab.tally.again + tab.tally.bad;
-            if let (Some(joined), Some(done)) = (tab.tally.joined, tab.tally.completed.get(&root)) {
+            let done = tab.tally.completed.get(&root);
+            report.fell_back += usize::from(done.is_none() && tab.fell_back());
+            if let (Some(joined), Some(done)) = (tab.tally.joined, done) {
                 report.seconds.push(done.since(joined).as_secs_f64());
             }
         }
@@ -84,11 +88,12 @@ impl Report {
         let number = |value: f64| if value.is_finite() { format!("{value:.4}") } else { "null".to_owned() };
         let violations: Vec<_> = self.violations.iter().map(|text| format!("{text:?}")).collect();
         format!(
-            "{{\"tabs\":{},\"completed\":{},\"offload\":{},\"bound_seconds\":{},\"p50_seconds\":{},\
+            "{{\"tabs\":{},\"completed\":{},\"fell_back\":{},\"offload\":{},\"bound_seconds\":{},\"p50_seconds\":{},\
              \"p95_seconds\":{},\"signals_a_join\":{},\"neighbour_signals_a_join\":{},\"peer_bytes\":{},\"supernode_bytes\":{},\
              \"http_bytes\":{},\"infrastructure_bytes\":{},\"wasted_bytes\":{},\"checksum\":\"{:016x}\",\"violations\":[{}]}}",
             self.tabs,
             self.seconds.len(),
+            self.fell_back,
             number(self.offload()),
             number(self.bound_seconds),
             number(self.quantile(0.5)),

@@ -498,10 +498,9 @@ impl World {
             Ok(_) => Verdict::Good,
             Err(error) => Verdict::Bad(error),
         };
-        self.state(
-            id,
-            &Fact::Judged { from, root, piece, bytes, verdict, again: stored == Ok(Stored::Again) },
-        );
+        let edge = matches!(source, Source::Http(effect) if !self.is_origin(id, effect));
+        let again = stored == Ok(Stored::Again);
+        self.state(id, &Fact::Judged { from, edge, root, piece, bytes, verdict, again });
         let received = Received { source, root, piece, bytes, verdict };
         self.with_machine(id, |machine, now| machine.handle_received(now, received));
         if verdict == Verdict::Good && !piece_is_group(piece) {

@@ -41,6 +41,8 @@ fn check(scenario: Scenario, peers: u32, size: u64, expect: impl Fn(&Report)) {
         let report = Report::of(&run);
         assert_eq!(report.violations, Vec::<String>::new(), "seed {seed}");
         assert!(finished, "seed {seed}: {report:?}");
+        // Only where the one supernode is away for a while does anybody have to take the plain network instead.
+        assert!(scenario == Scenario::Churn || report.fell_back == 0, "seed {seed}: {report:?}");
         expect(&report);
     }
 }
@@ -62,7 +64,10 @@ fn lawful_tabs_finish_among_liars_and_waste_little() {
 
 #[test]
 fn kills_of_tabs_and_of_the_only_supernode_cost_nobody_the_object() {
-    check(Scenario::Churn, 12, 3_000_000, |report| assert_eq!(report.seconds.len(), 12, "{report:?}"));
+    check(Scenario::Churn, 12, 3_000_000, |report| {
+        assert_eq!(report.seconds.len() + report.fell_back, 12, "{report:?}");
+        assert!(report.fell_back <= 1, "{report:?}");
+    });
 }
 
 #[test]

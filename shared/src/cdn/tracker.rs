@@ -235,7 +235,7 @@ fn remember(list: &mut VecDeque<[u8; 32]>, key: &PublicKey) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Keypair;
+    use crate::{cdn::receipts::Verified, identity::Keypair};
 
     const SITE: SiteId = SiteId([9; 32]);
 
@@ -261,7 +261,8 @@ mod tests {
     }
 
     fn vouch(tracker: &mut Tracker, provider: u8, receiver: u8) {
-        let receipt = Receipt::sign(&key(receiver), &key(provider).public(), 1, REPORTER_BYTES_MIN);
+        let receipt =
+            Receipt::sign(&key(receiver), &key(provider).public(), 1, Verified::of(REPORTER_BYTES_MIN));
         tracker.hand_in(&key(provider).public(), &receipt);
     }
 

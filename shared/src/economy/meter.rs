@@ -53,7 +53,7 @@ pub struct Meters {
     pub sent: u64,
     /// What receivers signed for, of those sent.
     pub receipted: u64,
-    /// What we signed for, of those received over links.
+    /// What we signed for, of those received over links and from a supernode's edge.
     pub signed_for: u64,
     /// Control messages received and sent.
     pub messages_in: u64,

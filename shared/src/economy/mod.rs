@@ -8,6 +8,8 @@
 //! Counters are in every build; what deals with money is behind the feature `economy`, which tabs leave out.
 
 #[cfg(feature = "economy")]
+pub mod agreement;
+#[cfg(feature = "economy")]
 mod amount;
 #[cfg(feature = "economy")]
 pub mod bill;
@@ -32,6 +34,8 @@ pub mod price;
 pub mod reputation;
 #[cfg(feature = "economy")]
 pub mod settlement;
+#[cfg(feature = "economy")]
+pub mod tally;
 #[cfg(feature = "economy")]
 pub mod voucher;
 

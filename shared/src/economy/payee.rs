@@ -153,6 +153,15 @@ impl Payee {
         counted
     }
 
+    /// Evidence that is kept says what was delivered since ever. What was paid counts without; what was neither paid nor
+    /// can be shown is owed by nobody. Tells the sum.
+    pub fn handle_evidence(&mut self, now: Instant, total: Amount) -> Amount {
+        let paid = self.newest.map_or(Amount::ZERO, |newest| newest.voucher.cumulative);
+        self.bill = Bill::resume_with(&self.bill, total.max(paid));
+        self.exposure.handle_owed(now, self.owed());
+        self.bill.total()
+    }
+
     /// A voucher came.
     ///
     /// # Errors
@@ -357,6 +366,21 @@ mod tests {
         assert!(tolerated <= START && signed <= verified.plus(START), "{signed} {verified} {tolerated}");
         // It stopped serving once its own window was full of what nobody verified.
         assert_eq!(pair.payee.allowance(), Amount::ZERO);
+    }
+
+    #[test]
+    fn where_both_keep_evidence_that_is_what_counts_and_what_was_paid() {
+        let mut pair = pair();
+        assert_eq!(pair.payee.handle_evidence(NOW, Amount::of(70)), Amount::of(70));
+        assert_eq!(pair.payer.handle_evidence(NOW, Amount::of(70)), Amount::of(70));
+        pair.pay(true).unwrap();
+        assert_eq!((pair.payee.owed(), pair.payer.owed()), (Amount::ZERO, Amount::ZERO));
+        assert_eq!(pair.payee.handle_evidence(NOW, Amount::of(90)), Amount::of(90));
+        assert_eq!(pair.payee.owed(), Amount::of(20));
+        // Both lost it all, but for the voucher.
+        assert_eq!(pair.payee.handle_evidence(NOW, Amount::ZERO), Amount::of(70));
+        assert_eq!(pair.payer.handle_evidence(NOW, Amount::ZERO), Amount::of(70));
+        assert_eq!((pair.payee.owed(), pair.payer.owed()), (Amount::ZERO, Amount::ZERO));
     }
 
     #[test]

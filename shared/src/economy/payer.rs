@@ -118,6 +118,14 @@ impl Payer {
         counted
     }
 
+    /// Evidence that is kept says what was verified since ever. What we signed for counts without. Tells the sum.
+    pub fn handle_evidence(&mut self, now: Instant, total: Amount) -> Amount {
+        let signed = self.signed.less(self.tolerated);
+        self.bill = Bill::resume_with(&self.bill, total.max(signed));
+        self.exposure.handle_owed(now, self.owed());
+        self.bill.total()
+    }
+
     /// The payee answered that it has another count.
     ///
     /// # Errors

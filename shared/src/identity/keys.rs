@@ -37,6 +37,9 @@ pub enum Context {
     /// What a provider asks for its service.
     #[cfg(feature = "economy")]
     Quote,
+    /// That a node pays for a site.
+    #[cfg(feature = "economy")]
+    Agreement,
     /// That a peer key and an account are one person's.
     #[cfg(feature = "economy")]
     Binding,
@@ -70,6 +73,8 @@ impl Context {
             Self::ShardProof => b"blackhole/storage/proof/1",
             #[cfg(feature = "economy")]
             Self::Quote => b"blackhole/economy/quote/1",
+            #[cfg(feature = "economy")]
+            Self::Agreement => b"blackhole/economy/agreement/1",
             #[cfg(feature = "economy")]
             Self::Binding => b"blackhole/identity/binding/1",
             #[cfg(feature = "economy")]

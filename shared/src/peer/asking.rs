@@ -93,6 +93,7 @@ impl Peer {
 
     /// Sends one request.
     pub(super) fn ask_link(&mut self, now: Instant, id: LinkId, root: BlobRoot, part: Part) {
+        let site = self.only_site();
         let swarm_busy = self.links.values().any(|link| link.is_tab() && !link.pipeline.is_empty());
         let (Some(link), Some(replica)) = (self.links.get_mut(&id), self.replicas.get_mut(&root)) else {
             return;
@@ -105,7 +106,7 @@ impl Peer {
         let request = link.pipeline.ask(now, root, part, bytes);
         replica.ask(now, part, Asker::Link(id, request));
         let session = link.hello.as_ref().map_or(0, |hello| hello.session);
-        let receipt = link.account.due(false, &self.config.keypair, &link.peer, session);
+        let receipt = link.account.due(false, &self.config.keypair, &link.peer, session, site);
         if receipt.is_some() {
             self.meters.signed_for += core::mem::take(&mut link.unsigned);
         }

@@ -230,7 +230,14 @@ impl Peer {
         bytes: u64,
     ) {
         let http = match asker {
-            Asker::Http(effect) => self.http.received(now, effect, bytes),
+            Asker::Http(effect) => {
+                let source = self.http.received(now, effect, bytes);
+                if source == Some(HttpSource::Edge) {
+                    self.unsigned_edge += bytes;
+                    self.sign_for_edge();
+                }
+                source
+            }
             Asker::Link(id, _) => {
                 // A supernode is infrastructure, and no sign that neighbours deliver.
                 if from_supernode == Some(false) {
@@ -392,7 +399,9 @@ impl Peer {
         let mut offence = None;
         match end.refusal {
             Refusal::Busy => link.retry_at = now + pause,
-            Refusal::Withdrawn | Refusal::OverBudget | Refusal::Forbidden => link.choked_by_remote = true,
+            Refusal::Withdrawn | Refusal::OverBudget | Refusal::Forbidden | Refusal::Unpaid => {
+                link.choked_by_remote = true;
+            }
             _ => {
                 // A promise that was not kept is not believed again; and kept in mind.
                 retract(link, &mut self.replicas, &asked);

@@ -94,6 +94,7 @@ impl Peer {
                 self.send_all_haves(id);
             }
             if supernode {
+                self.sign_for_edge();
                 self.meeting.begin();
                 self.asked = 0;
                 self.count_others();

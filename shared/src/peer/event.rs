@@ -73,6 +73,10 @@ pub enum Event {
         session: u64,
         /// Payload bytes that were sent in it so far.
         sent: u64,
+        /// What it signed for of what our HTTP edge sent. Whether that sent as much is not known here.
+        edge: u64,
+        /// Whose content all of it is, where the receiver took part in that site and got nothing else.
+        site: Option<SiteId>,
         /// What it signed, verified.
         receipt: crate::wire::cdn::SignedReceipt,
     },

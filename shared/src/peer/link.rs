@@ -59,6 +59,8 @@ pub(super) struct Link {
     pub(super) overdue: u32,
     /// Bytes for which no receipt was signed yet.
     pub(super) unsigned: u64,
+    /// When a receipt was signed last without a request to ride on.
+    pub(super) settled_at: Option<Instant>,
     /// Bytes it gave since the last choice of whom to serve.
     pub(super) given: u64,
     // ── as provider ──
@@ -69,6 +71,9 @@ pub(super) struct Link {
     pub(super) requested_at: Option<Instant>,
     /// Whether it was told that others are served.
     pub(super) choked: bool,
+    /// Whether something was sent that is of no site which the remote said it takes part in, but of another.
+    #[cfg(feature = "rendezvous")]
+    pub(super) strayed: bool,
 }
 
 impl Link {
@@ -93,12 +98,15 @@ impl Link {
             unjudged: 0,
             overdue: 0,
             unsigned: 0,
+            settled_at: None,
             given: 0,
             queue: VecDeque::new(),
             serving: 0,
             waits_since: now,
             requested_at: None,
             choked: false,
+            #[cfg(feature = "rendezvous")]
+            strayed: false,
         }
     }
 

@@ -149,6 +149,8 @@ pub struct Peer {
     links: LiteMap<LinkId, Box<link::Link>>,
     replicas: BTreeMap<BlobRoot, Replica>,
     fetches: LiteMap<FetchId, consumer::Fetch>,
+    /// Verified of what the edge sent, while no link was there to sign for it on.
+    unsigned_edge: u64,
     /// Fetches by urgency.
     queue: LiteMap<((u8, u64), FetchId), ()>,
     /// Links that may have room for requests.
@@ -176,6 +178,9 @@ pub struct Peer {
     cut: CutList,
     #[cfg(feature = "rendezvous")]
     tracker: crate::cdn::tracker::Tracker,
+    /// Sites of which nothing is served until it is paid for.
+    #[cfg(feature = "rendezvous")]
+    withheld: std::collections::BTreeSet<SiteId>,
     effects: VecDeque<Effect>,
     events: VecDeque<Event>,
     next_id: u64,
@@ -195,6 +200,7 @@ impl Peer {
             links: LiteMap::new(),
             replicas: BTreeMap::new(),
             fetches: LiteMap::new(),
+            unsigned_edge: 0,
             queue: LiteMap::new(),
             ready: Vec::new(),
             http: transfers::Http::default(),
@@ -213,6 +219,8 @@ impl Peer {
             cut: CutList::default(),
             #[cfg(feature = "rendezvous")]
             tracker: crate::cdn::tracker::Tracker::default(),
+            #[cfg(feature = "rendezvous")]
+            withheld: std::collections::BTreeSet::new(),
             effects: VecDeque::new(),
             events: VecDeque::new(),
             next_id: 0,
@@ -337,7 +345,7 @@ impl Peer {
             self.look_at = now + LOOK_EVERY;
             self.check_stalls(now);
             self.check_http(now);
-            self.settle_receipts();
+            self.settle_receipts(now);
             self.serve_waiting(now);
             self.all_ready();
             self.http_due = true;

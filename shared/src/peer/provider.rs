@@ -8,12 +8,13 @@ use super::{
     link::{Link, MAX_QUEUED, MAX_SERVING},
 };
 use crate::{
-    base::{EffectId, Instant, LinkId, RequestId},
+    base::{EffectId, Instant, LinkId, RequestId, SiteId},
     cdn::{
         choke::{self, Candidate},
         messages::{self, Request},
         offences::Offence,
         part::Part,
+        receipts::RECEIPT_EVERY_BYTES,
     },
     wire::Refusal,
 };
@@ -28,6 +29,9 @@ const SERVED_WITHIN: Duration = Duration::from_secs(2);
 const USUAL: Duration = Duration::from_secs(1);
 /// A link that asked within this wants to be served.
 const WANTS_FOR: Duration = Duration::from_secs(20);
+/// What the edge gave is signed for no more often than this, unless it is much: a receipt must not cost more than a
+/// two hundredth of what it is for.
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
 
 /// An answer under way in the shell.
 #[derive(Debug)]
@@ -64,6 +68,9 @@ impl Peer {
             return Some(Refusal::Withdrawn);
         }
         let Some(replica) = self.replicas.get(&request.root) else { return Some(Refusal::NotFound) };
+        if self.is_withheld(&request.root) {
+            return Some(Refusal::Unpaid);
+        }
         if !request.part.fits(replica.shape) {
             return Some(Refusal::Malformed);
         }
@@ -124,6 +131,13 @@ impl Peer {
                 continue;
             };
             let (shape, bytes) = (replica.shape, part.bytes(replica.shape));
+            if self.is_withheld(&root) {
+                self.meters.refused += 1;
+                self.end_request(id, request, Some(Refusal::Unpaid));
+                continue;
+            }
+            self.note_stray(id, &root);
+            let Some(link) = self.links.get_mut(&id) else { return false };
             // Those queued before it may have used up what was left when this one came.
             if bytes > self.budget.upload_bytes {
                 self.meters.refused += 1;
@@ -247,18 +261,45 @@ impl Peer {
     }
 
     /// Signs for what is not yet signed for, on links where nothing more is under way to ride on.
-    pub(super) fn settle_receipts(&mut self) {
-        let quiet = self.links.iter().filter(|(_, link)| link.unsigned > 0 && link.pipeline.is_empty());
+    pub(super) fn settle_receipts(&mut self, now: Instant) {
+        let site = self.only_site();
+        let http_rests = !self.http.is_busy();
+        let is_due = |link: &Link| {
+            // What the edge gives comes in many small requests, which carry no receipts.
+            let rests =
+                http_rests && link.settled_at.is_none_or(|settled| now.since(settled) >= SETTLE_EVERY);
+            link.unsigned > 0
+                && link.pipeline.is_empty()
+                && (link.account.edge_verified == 0 || rests || link.unsigned >= RECEIPT_EVERY_BYTES)
+        };
+        let quiet = self.links.iter().filter(|(_, link)| is_due(link));
         let quiet: Vec<LinkId> = quiet.map(|(id, _)| *id).collect();
         for id in quiet {
             let Some(link) = self.links.get_mut(&id) else { continue };
             let session = link.hello.as_ref().map_or(0, |hello| hello.session);
-            let receipt = link.account.due(true, &self.config.keypair, &link.peer, session);
+            link.settled_at = Some(now);
+            let receipt = link.account.due(true, &self.config.keypair, &link.peer, session, site);
             self.meters.signed_for += core::mem::take(&mut link.unsigned);
             if let Some(receipt) = receipt {
                 self.transmit(id, messages::control(crate::wire::cdn::control::Message::Receipt(receipt)));
             }
         }
+    }
+
+    /// Counts what the edge gave for the link to its supernode, once that is there.
+    pub(super) fn sign_for_edge(&mut self) {
+        let link = self.links.iter_mut().map(|(_, link)| link).find(|link| link.rendezvous && link.hello.is_some());
+        if let Some(link) = link {
+            let bytes = core::mem::take(&mut self.unsigned_edge);
+            link.account.edge_verified += bytes;
+            link.unsigned += bytes;
+        }
+    }
+
+    /// The site that all we get is of, where it is one.
+    pub(super) fn only_site(&self) -> Option<SiteId> {
+        let mut sites = self.sites.keys();
+        sites.next().copied().filter(|_| sites.next().is_none())
     }
 
     pub(super) fn take_receipt(
@@ -270,11 +311,13 @@ impl Peer {
         let ourselves = self.config.keypair.public();
         let Some(link) = self.links.get_mut(&id) else { return };
         let (peer, session) = (link.peer.clone(), link.session);
+        let by_edge = link.account.edge_receipted;
         match link.account.take_receipt(receipt, &ourselves, &peer, session) {
-            Ok(0) => {}
             Ok(gained) => {
                 self.meters.receipted += gained;
-                self.tell_of_receipt(id);
+                if gained > 0 || link.account.edge_receipted > by_edge {
+                    self.tell_of_receipt(id);
+                }
             }
             Err(Offence::BadReceipt) => self.offend(now, id, Offence::BadReceipt),
             Err(_) => {}

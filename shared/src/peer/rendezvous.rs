@@ -4,7 +4,7 @@
 
 use super::Peer;
 use crate::{
-    base::{Instant, LinkId, SiteId},
+    base::{BlobRoot, Instant, LinkId, SiteId},
     cdn::{introduction::Offer, messages::AskPeers},
     identity::PublicKey,
     wire::cdn::SignedReport,
@@ -12,9 +12,12 @@ use crate::{
 
 #[cfg(feature = "rendezvous")]
 mod listed {
-    use super::{AskPeers, Instant, LinkId, Offer, Peer, PublicKey, SignedReport, SiteId};
+    use super::{AskPeers, BlobRoot, Instant, LinkId, Offer, Peer, PublicKey, SignedReport, SiteId};
     use crate::{
-        cdn::messages::{self, MAX_PEERS},
+        cdn::{
+            messages::{self, Hello, MAX_PEERS},
+            receipts::Receipt,
+        },
         peer::{Event, Role, control::ASK_EVERY, link::Link, meeting::GRACE},
         wire::cdn as wire,
     };
@@ -92,13 +95,45 @@ mod listed {
             };
             if let Some(receipt) = link.account.newest.clone() {
                 let (session, sent) = (link.session, link.account.sent);
-                self.events.push_back(Event::Receipted { session, sent, receipt });
+                let edge = link.account.edge_receipted;
+                let site = Receipt::site_of(&receipt).filter(|site| {
+                    let takes_part = |hello: &Hello| hello.sites.iter().any(|state| state.site == *site);
+                    !link.strayed && link.hello.as_ref().is_some_and(takes_part)
+                });
+                self.events.push_back(Event::Receipted { session, sent, edge, site, receipt });
             }
+        }
+
+        /// Serves nothing of a site until it is paid for, or goes on to serve it.
+        pub fn withhold(&mut self, site: SiteId, withheld: bool) {
+            let changed = if withheld { self.withheld.insert(site) } else { self.withheld.remove(&site) };
+            if changed && !withheld {
+                // Who was refused asks no more until told.
+                self.resume_serving();
+            }
+        }
+
+        /// Whether nobody has paid for this blob: neither for the one site that names it, nor for any of several.
+        pub(in crate::peer) fn is_withheld(&self, root: &BlobRoot) -> bool {
+            if self.withheld.is_empty() {
+                return false;
+            }
+            let mut named = self.sites.iter().filter(|(_, site)| site.roots.contains_key(root)).peekable();
+            named.peek().is_some() && named.all(|(site, _)| self.withheld.contains(site))
+        }
+
+        /// Notes where somebody gets what is of another site than the ones it said it takes part in: nobody else is
+        /// to pay for that.
+        pub(in crate::peer) fn note_stray(&mut self, id: LinkId, root: &BlobRoot) {
+            let Some(link) = self.links.get_mut(&id).filter(|link| !link.strayed) else { return };
+            let names = |site: &SiteId| self.sites.get(site).is_some_and(|site| site.roots.contains_key(root));
+            let own = link.hello.iter().flat_map(|hello| &hello.sites).any(|state| names(&state.site));
+            link.strayed = !own && self.sites.keys().any(names);
         }
 
         /// Says that no more receipts come of a link that is gone.
         pub(in crate::peer) fn tell_of_end(&mut self, link: &Link) {
-            if self.config.role == Role::Supernode && link.account.receipted > 0 {
+            if self.config.role == Role::Supernode && link.account.newest.is_some() {
                 let (receiver, session, sent) = (link.peer.clone(), link.session, link.account.sent);
                 self.events.push_back(Event::SessionEnded { receiver, session, sent });
             }
@@ -135,6 +170,14 @@ impl Peer {
 
     /// And until their end.
     pub(super) fn tell_of_end(&mut self, _: &super::link::Link) {}
+
+    /// Nobody pays a tab before it serves.
+    pub(super) fn is_withheld(&self, _: &BlobRoot) -> bool {
+        false
+    }
+
+    /// Nor is it told for whom.
+    pub(super) fn note_stray(&mut self, _: LinkId, _: &BlobRoot) {}
 
     /// Nobody was listed.
     pub(super) fn delist(&mut self, _: &PublicKey) {}

@@ -24,6 +24,8 @@ pub enum Refusal {
     Withdrawn = 8,
     /// Neither side speaks a version the other does.
     Version = 9,
+    /// Whoever has agreed to pay for this has not yet.
+    Unpaid = 10,
 }
 
 impl Refusal {
@@ -44,6 +46,7 @@ impl Refusal {
             7 => Self::OverBudget,
             8 => Self::Withdrawn,
             9 => Self::Version,
+            10 => Self::Unpaid,
             _ => Self::Unspecified,
         }
     }
@@ -55,7 +58,7 @@ mod tests {
 
     #[test]
     fn codes_read_back_and_unknown_ones_are_tolerated() {
-        for code in 0..10 {
+        for code in 0..11 {
             assert_eq!(Refusal::from_code(code).code(), code);
         }
         assert_eq!(Refusal::from_code(4_000_000), Refusal::Unspecified);

@@ -19,6 +19,7 @@ mod signer;
 mod site;
 mod store;
 pub mod swarm;
+mod withholding;
 
 mod service;
 
@@ -30,3 +31,4 @@ pub use site::{SiteStatus, StatusNote};
 pub use store::{
     ImportError, Incoming, Index, IndexError, OpenBlob, ReadError, Store, StoreError, Usage, Writer,
 };
+pub use withholding::Withheld;

@@ -36,7 +36,7 @@ struct ReasonLabel {
 }
 
 /// Why requests are refused; more reasons would not be shown.
-const REASONS: [&str; 5] = ["busy", "not_found", "corrupt", "upload", "offence"];
+const REASONS: [&str; 6] = ["busy", "not_found", "corrupt", "upload", "offence", "unpaid"];
 
 /// What content delivery counts.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +91,11 @@ impl Meters {
     /// Payload went by. `site` is one that this node serves, so that labels stay few.
     pub fn count(&self, site: &str, source: Source, bytes: u64) {
         self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source }).inc_by(bytes);
+    }
+
+    /// What the edge sent of a site since the start.
+    pub(crate) fn edge_bytes(&self, site: &str) -> u64 {
+        self.bytes.get_or_create(&BytesLabel { site: site.to_owned(), source: Source::Edge }).get()
     }
 
     /// What the core knows of a site's tabs: how many there are, and what they delivered to each other so far.

@@ -19,7 +19,7 @@ use shared::{
     wire::cdn as wire,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     config::{Config, SiteConfig},
@@ -29,6 +29,7 @@ use crate::{
     signer::Signer,
     site::{InForce, Site, SiteStatus},
     store::{ImportError, Incoming, IndexError, OpenBlob, ReadError, Store, StoreError, Usage},
+    withholding::{self, Withheld, Withholding},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -49,6 +50,7 @@ struct Inner {
     by_root: Mutex<BTreeMap<BlobRoot, SiteId>>,
     /// Told whenever what is held has changed.
     changed: Arc<Notify>,
+    withholding: Withholding,
     /// Blobs that no manifest named when the garbage was last looked at.
     condemned: Mutex<BTreeSet<BlobRoot>>,
 }
@@ -136,6 +138,7 @@ impl Cdn {
             client,
             by_root: Mutex::default(),
             changed: Arc::default(),
+            withholding: Withholding::default(),
             condemned: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner.with_stored_manifests()?) })
@@ -186,6 +189,35 @@ impl Cdn {
     pub(crate) fn site_of_blob(&self, root: BlobRoot) -> Option<Arc<Site>> {
         let by_root = self.inner.by_root.lock().unwrap_or_else(PoisonError::into_inner);
         by_root.get(&root).and_then(|site| self.inner.sites.get(site)).cloned()
+    }
+
+    /// The ids of this node's sites.
+    pub fn site_ids(&self) -> impl Iterator<Item = SiteId> {
+        self.inner.sites.keys().copied()
+    }
+
+    /// Whose site it is.
+    #[must_use]
+    pub fn pin(&self, site: SiteId) -> Option<Pin> {
+        self.inner.sites.get(&site).map(|site| site.pin.clone())
+    }
+
+    /// Serves nothing more of a site, by the edge and over links, or serves it again. Says whether that is new.
+    pub fn withhold(&self, site: SiteId, withheld: Option<Withheld>) -> bool {
+        self.inner.withholding.set(site, withheld)
+    }
+
+    /// Whether the site that a blob is counted for may be served; that of others always may.
+    pub async fn is_served(&self, root: BlobRoot) -> bool {
+        match self.site_of_blob(root) {
+            Some(site) => self.inner.withholding.is_served(site.id).await,
+            None => true,
+        }
+    }
+
+    /// What is withheld, for who follows it.
+    pub(crate) fn withheld(&self) -> watch::Receiver<withholding::Sites> {
+        self.inner.withholding.subscribe()
     }
 
     /// Opens a blob. One that is found corrupt goes to quarantine; one that is lost or corrupt is fetched again

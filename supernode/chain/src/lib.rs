@@ -7,9 +7,10 @@
 //! A [`Purse`] keeps vouchers and books, with or without a chain. A [`Settler`] looks at the chain: it claims when that is
 //! worth the gas or a payer is leaving, for others too, and books what is final. [`Chain`] is one account on one chain.
 //! [`Money`] is the three together, as a node runs them. [`Earnings`] are what receivers signed for, with or without a
-//! chain.
+//! chain; [`Billing`] has them paid by whoever a publisher says pays, and [`Paying`] is the side that does.
 //! Only this crate talks to a chain.
 
+mod charging;
 mod client;
 mod config;
 mod earnings;
@@ -20,6 +21,10 @@ mod service;
 mod settler;
 mod store;
 
+pub use charging::{
+    Billed, Billing, BillingError, Charge, ChargingConfig, Delivered, LINES_MAX, PaidStands, Pay, Paying,
+    PayingError, Payment, SiteStands,
+};
 pub use client::{At, BlockRef, Chain, ChainError, ChannelState, NodeState, Others, PayoutState};
 pub use config::Config;
 pub use earnings::{
@@ -27,7 +32,7 @@ pub use earnings::{
     recorder,
 };
 pub use meters::Meters;
-pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState};
+pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState, Stands};
 pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};
 pub use store::{BookedChannel, Direction, StoreError};

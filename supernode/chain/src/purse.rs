@@ -15,7 +15,7 @@ use shared::{
     economy::{
         Amount,
         ledger::{Book, Ledger, LedgerError, Posting},
-        payee::{Accepted, ChannelView, Payee, SIGNERS_MAX, VoucherRefused},
+        payee::{Accepted, ChannelView, Payee, PayeeState, SIGNERS_MAX, VoucherRefused},
         payer::{Agreement, AnswerError, Payer},
         price::{Price, Unit},
         voucher::{ChannelContract, SignedVoucher},
@@ -87,6 +87,19 @@ pub struct FinalState {
     pub channels: BTreeMap<(Direction, Account), BookedChannel>,
     /// What is at stake, by node.
     pub stakes: BTreeMap<Word, StakeState>,
+}
+
+/// How one channel stands, by vouchers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stands {
+    /// All that was delivered or verified, since ever.
+    pub total: Amount,
+    /// Of that, by the newest voucher.
+    pub paid: Amount,
+    /// Not paid, or by a voucher that nothing stands behind.
+    pub owed: Amount,
+    /// What may be owed before service stops; nothing where we are the payer.
+    pub window: Amount,
 }
 
 /// One node's stake.
@@ -193,6 +206,24 @@ impl Purse {
         inner.payees.get(&payer).map_or(Amount::ZERO, Payee::allowance)
     }
 
+    /// What a payer owes us, what is covered by kept vouchers, and how much it may owe.
+    pub fn stands(&self, payer: Account) -> Option<Stands> {
+        let inner = self.lock();
+        let payee = inner.payees.get(&payer)?;
+        let PayeeState { newest, delivered } = payee.state();
+        let paid = newest.map_or(Amount::ZERO, |newest| newest.voucher.cumulative);
+        Some(Stands { total: delivered, paid, owed: payee.owed(), window: payee.window() })
+    }
+
+    /// What we owe a payee and what we signed.
+    pub fn owes(&self, payee: Account) -> Option<Stands> {
+        let inner = self.lock();
+        let payer = inner.payers.get(&payee)?;
+        let state = payer.state();
+        let (total, paid) = (state.verified, state.signed);
+        Some(Stands { total, paid, owed: payer.owed(), window: Amount::ZERO })
+    }
+
     /// What to tell a payer that has another count.
     ///
     /// # Errors
@@ -266,6 +297,31 @@ impl Purse {
         let mut inner = self.lock();
         let payer = inner.payers.get_mut(&payee).ok_or(PurseError::Unknown(payee))?;
         Ok(payer.handle_verified(now, unit, units))
+    }
+
+    /// What a payer got since ever, by evidence that is on the disk. Tells what it comes to: what was paid counts without.
+    ///
+    /// # Errors
+    /// [`PurseError::Unknown`].
+    pub fn handle_delivered(
+        &self,
+        now: Instant,
+        payer: Account,
+        total: Amount,
+    ) -> Result<Amount, PurseError> {
+        let mut inner = self.lock();
+        let payee = inner.payees.get_mut(&payer).ok_or(PurseError::Unknown(payer))?;
+        Ok(payee.handle_evidence(now, total))
+    }
+
+    /// What we got of a payee since ever, likewise.
+    ///
+    /// # Errors
+    /// [`PurseError::Unknown`].
+    pub fn handle_received(&self, now: Instant, payee: Account, total: Amount) -> Result<Amount, PurseError> {
+        let mut inner = self.lock();
+        let payer = inner.payers.get_mut(&payee).ok_or(PurseError::Unknown(payee))?;
+        Ok(payer.handle_evidence(now, total))
     }
 
     /// A payer's voucher came. When this returns it is on the disk, and more may be served.

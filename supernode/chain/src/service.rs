@@ -9,9 +9,10 @@ use std::{
 use anyhow::Context as _;
 use shared::{
     base::UnixSeconds,
-    economy::{Amount, ledger::Book},
+    economy::{Amount, ledger::Book, voucher::ChannelContract},
     identity::{Account, AccountKey, PublicKey, StakeBinding, eip712::Word},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -86,6 +87,8 @@ pub struct Money {
     stakes: Vec<Word>,
     meters: Meters,
     seen: Mutex<Seen>,
+    /// Told where a look at the chain should not wait.
+    wanted: Notify,
     /// Connected at the opening; nothing where its node was away then.
     chain: Option<Arc<Chain>>,
 }
@@ -126,7 +129,16 @@ impl Money {
             binding.node_name(node)
         });
         let stakes = stakes.into_iter().collect();
-        let mut money = Self { config, key, purse, stakes, meters, seen: Mutex::default(), chain: None };
+        let mut money = Self {
+            config,
+            key,
+            purse,
+            stakes,
+            meters,
+            seen: Mutex::default(),
+            wanted: Notify::new(),
+            chain: None,
+        };
         let reached = tokio::time::timeout(REACHED_WITHIN, money.connect()).await;
         money.chain = match reached.unwrap_or_else(|_| Some(Err(ChainError::Rpc("it takes its time".into()))))
         {
@@ -147,6 +159,16 @@ impl Money {
     /// Vouchers and books.
     pub fn purse(&self) -> &Arc<Purse> {
         &self.purse
+    }
+
+    /// The contract that vouchers are for.
+    pub fn contract(&self) -> ChannelContract {
+        self.config.contract()
+    }
+
+    /// Somebody is new here: what its channel holds is to be known soon.
+    pub fn look_soon(&self) {
+        self.wanted.notify_one();
     }
 
     /// How it stands now. Brings the meters up to date.
@@ -185,7 +207,7 @@ impl Money {
                 stakes: self.stakes.clone(),
             };
             let settler = Settler::new(chain, Arc::clone(&self.purse), terms);
-            settler.run(shutdown.clone(), |looked| self.handle_look(looked)).await;
+            settler.run(shutdown.clone(), &self.wanted, |looked| self.handle_look(looked)).await;
         }
         shutdown.cancelled().await;
         let purse = Arc::clone(&self.purse);

@@ -21,6 +21,7 @@ use shared::{
     },
     identity::{Account, eip712::Word},
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
     store::{BookedChannel, Direction},
 };
 
+/// Whoever wants a look soon waits so long since the last: each asks the chain's node some questions.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// After so many failures in a row the wait stays where it is: `poll` times 2⁴.
 const BACK_OFF_MAX: u32 = 4;
 
@@ -79,10 +82,12 @@ impl Settler {
         Self { chain, purse, terms }
     }
 
-    /// Looks until it is told to stop; less often while the chain's node is away. Tells `seen` what each look brought.
+    /// Looks until it is told to stop; less often while the chain's node is away, and sooner when `wanted` says so. Tells
+    /// `seen` what each look brought.
     pub async fn run(
         self,
         shutdown: CancellationToken,
+        wanted: &Notify,
         mut seen: impl FnMut(&Result<Looked, SettlerError>) + Send,
     ) {
         let mut failures = 0;
@@ -106,7 +111,14 @@ impl Settler {
                 }
             }
             let wait = self.terms.poll * 2_u32.pow(failures.min(BACK_OFF_MAX));
-            if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            let waited = async {
+                let sooner = async {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    wanted.notified().await;
+                };
+                let _ = tokio::time::timeout(wait, sooner).await;
+            };
+            if shutdown.run_until_cancelled(waited).await.is_none() {
                 return;
             }
         }

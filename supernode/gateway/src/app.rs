@@ -26,8 +26,8 @@ use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Config, Login, Meters, blobs, earnings, lingering::Lingering, login, manifests, problem::Problem, status,
-    tab_files, tab_files::TabFiles,
+    Config, Login, Meters, blobs, earnings, lingering::Lingering, login, manifests, payments,
+    problem::Problem, status, tab_files, tab_files::TabFiles,
 };
 
 /// A copy of a shard of this node's in a visitor's tab.
@@ -60,10 +60,12 @@ pub struct PeerAddresses {
 
 pub(crate) const EARNINGS: &str = "/status/earnings";
 pub(crate) const EARNINGS_CSV: &str = "/status/earnings.csv";
+pub(crate) const PAYMENTS_CSV: &str = "/status/payments.csv";
 
 /// With all that is below.
-const PRIVATE: [&str; 8] = [
+const PRIVATE: [&str; 9] = [
     EARNINGS,
+    "/status/payments",
     "/status/login",
     "/blackhole/v1/login",
     "/blackhole/v1/session",
@@ -187,6 +189,65 @@ pub struct EarnedDay {
     pub sums: EarnedSums,
 }
 
+/// Who pays this node, and whom it pays. Amounts are base units of the token.
+#[derive(Clone, Debug, Default)]
+pub struct PaymentsStatus {
+    /// Sites that somebody agreed to pay for.
+    pub billed: Vec<BilledSite>,
+    /// Nodes that this one pays.
+    pub paying: Vec<PaidNode>,
+}
+
+/// A site that somebody agreed to pay for.
+#[derive(Clone, Debug)]
+pub struct BilledSite {
+    /// Its id,
+    pub id: String,
+    /// and its name.
+    pub name: String,
+    /// The node that pays, as `did:key:…`,
+    pub node: String,
+    /// and from which account.
+    pub payer: String,
+    /// When the agreement ends.
+    pub until: UnixSeconds,
+    /// Bytes that receivers signed for at the price that holds now.
+    pub signed_bytes: u64,
+    /// Of those, not billed yet.
+    pub unbilled_bytes: u64,
+    /// What its payer got in all, over all its sites.
+    pub total: u128,
+    /// Of that, by vouchers.
+    pub paid: u128,
+    /// Not covered by money.
+    pub owed: u128,
+    /// What it may owe before service stops.
+    pub window: u128,
+    /// Whether it is served at this moment.
+    pub served: bool,
+}
+
+/// A node that this one pays.
+#[derive(Clone, Debug)]
+pub struct PaidNode {
+    /// For which site, by its id.
+    pub site: String,
+    /// Which, as `did:key:…`,
+    pub node: String,
+    /// and to which account.
+    pub payee: String,
+    /// Bytes that receivers signed for, by its bills, at the price that holds now.
+    pub verified_bytes: u64,
+    /// What that account's nodes gave in all.
+    pub total: u128,
+    /// Of that, by vouchers.
+    pub signed: u128,
+    /// Not signed for yet.
+    pub owed: u128,
+    /// What this site cost there today.
+    pub today: u128,
+}
+
 /// Where a page of sessions ends, as the node says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position(pub Vec<u8>);
@@ -203,6 +264,8 @@ pub trait Node: Send + Sync {
     fn extras(&self, max: usize) -> Vec<ExtraShard>;
     /// What was earned by serving.
     fn earnings(&self) -> EarningsStatus;
+    /// Who pays this node, and whom it pays.
+    fn payments(&self) -> PaymentsStatus;
     /// Sessions that are not booked yet, after the one of this receiver and number; at most so many.
     fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession>;
     /// Booked sessions, the newest first, at most so many; and where to go on, where there are more. Reads the disk.
@@ -287,6 +350,7 @@ impl Edge {
             .route("/status", get(status::page))
             .route(EARNINGS, get(earnings::page))
             .route(EARNINGS_CSV, get(earnings::csv))
+            .route(PAYMENTS_CSV, get(payments::csv))
             .merge(login::routes())
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "ok\n" }))
@@ -398,8 +462,8 @@ async fn peer(State(edge): State<Edge>) -> Response {
 
 async fn metrics(State(edge): State<Edge>) -> Response {
     edge.inner.cdn.observe();
-    // Brings the gauges of network and money up to date.
-    let _ = (edge.inner.node.network(), edge.inner.node.money());
+    // Brings the gauges of network, money and payments up to date.
+    let _ = (edge.inner.node.network(), edge.inner.node.money(), edge.inner.node.payments());
     let registry = edge.inner.registry.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {

@@ -25,6 +25,8 @@ pub(crate) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// When to come back for a blob that is being fetched again.
 const HEALING_SECONDS: u32 = 5;
+/// When to come back for one that is not paid for: a voucher may be on its way.
+const UNPAID_SECONDS: u32 = 5;
 
 /// `GET` and `HEAD /blackhole/v1/blobs/{root}`.
 pub(crate) async fn get(
@@ -35,6 +37,7 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
     let cdn = &edge.inner.cdn;
+    refuse_unpaid(cdn, root).await?;
     let etag = format!("\"{root}\"");
     let blob = cdn.blob(root).await.map_err(|error| unreadable(cdn, &error))?;
     let size = blob.shape().size();
@@ -75,6 +78,7 @@ pub(crate) async fn run(
 ) -> Result<Response, Problem> {
     let root: BlobRoot = root.parse().map_err(Problem::malformed)?;
     let cdn = &edge.inner.cdn;
+    refuse_unpaid(cdn, root).await?;
     let blob = cdn.blob(root).await.map_err(|error| unreadable(cdn, &error))?;
     let shape = blob.shape();
     let number = |text: &str| text.parse::<u32>().ok();
@@ -139,6 +143,9 @@ async fn stream_from(
     range: Range<u64>,
 ) -> Result<Body, Problem> {
     let site = cdn.site_of(blob.root()).map(str::to_owned);
+    if let Some(site) = &site {
+        cdn.meters().count(site, Source::Edge, before.len() as u64);
+    }
     let first = next(cdn, &blob, &range, site.as_deref()).await.map_err(|error| unreadable(cdn, &error))?;
     let rest = range.start + first.len() as u64..range.end;
     let cdn = cdn.clone();
@@ -176,6 +183,18 @@ async fn next(
         Err(error) => tracing::warn!(%error, "a blob could not be read"),
     }
     read
+}
+
+/// Where whoever pays for the blob's site has not: its visitors have it from its origin meanwhile.
+async fn refuse_unpaid(cdn: &Cdn, root: BlobRoot) -> Result<(), Problem> {
+    if cdn.is_served(root).await {
+        return Ok(());
+    }
+    cdn.meters().refused("unpaid");
+    let title = "This site's publisher has not paid this node for what it served";
+    let detail =
+        "its visitors get it from its origin; its publisher sees in its node's /status/earnings what is owed";
+    Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "unpaid", title, detail).retry_after(UNPAID_SECONDS))
 }
 
 fn unreadable(cdn: &Cdn, error: &ReadError) -> Problem {

@@ -17,9 +17,11 @@ use runtime::http::Client;
 
 use crate::{
     app::{
-        EARNINGS_CSV, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, Node, Position,
+        EARNINGS_CSV, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, Node,
+        PAYMENTS_CSV, PaymentsStatus, Position,
     },
     login::{Scope, may_read},
+    payments,
     problem::Problem,
     status::{STYLE, words},
 };
@@ -157,6 +159,7 @@ fn hex(text: &mut String, bytes: &[u8]) {
 struct Shown {
     status: EarningsStatus,
     money: Option<MoneyStatus>,
+    payments: PaymentsStatus,
     receivers: Vec<(String, EarnedSums)>,
     running: Vec<EarnedSession>,
     booked: Vec<EarnedSession>,
@@ -168,6 +171,7 @@ impl Shown {
         Ok(Self {
             status: node.earnings(),
             money: node.money(),
+            payments: node.payments(),
             receivers: node.receivers(ROWS_MAX)?,
             running: node.running(None, ROWS_MAX),
             booked: node.booked(None, ROWS_MAX)?.0,
@@ -180,10 +184,12 @@ impl Shown {
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
              content=\"width=device-width, initial-scale=1\"><title>Earnings – Blackhole supernode</title>\
              <style>{STYLE}</style><nav aria-label=\"Pages\"><a href=\"/status\">Status</a> <a \
-             href=\"{EARNINGS_CSV}\">All sessions with their receipts, as CSV</a></nav><main><header>\
+             href=\"{EARNINGS_CSV}\">All sessions with their receipts, as CSV</a> <a href=\"{PAYMENTS_CSV}\">Payments, as \
+             CSV</a></nav><main><header>\
              <h1>Earnings</h1></header>"
         );
         self.terms(&mut html);
+        payments::section(&mut html, &self.payments);
         self.sums(&mut html);
         self.by_receiver(&mut html);
         sessions(&mut html, "running", "Running sessions", &self.running);
@@ -211,11 +217,13 @@ impl Shown {
         let settled = self.money.as_ref().is_some_and(|money| money.settled);
         let chain =
             if settled { "Vouchers are settled on a chain." } else { "Unsettled: no chain is configured." };
-        let _ = write!(
-            html,
-            "<dl class=\"facts\"><dt>Price<dd>{price}<dt>Payment<dd>{chain} Receipts are evidence of what was \
-             served; nobody has promised to pay for what stands here.</dl>"
-        );
+        let promised = if self.payments.billed.is_empty() {
+            "Receipts are evidence of what was served; nobody has promised to pay for what stands here."
+        } else {
+            "Receipts are evidence of what was served; whoever agreed to pay for a site of this node stands below."
+        };
+        let _ =
+            write!(html, "<dl class=\"facts\"><dt>Price<dd>{price}<dt>Payment<dd>{chain} {promised}</dl>");
     }
 
     fn sums(&self, html: &mut String) {
@@ -230,8 +238,8 @@ impl Shown {
         let _ = write!(
             html,
             "</tbody></table><p class=\"small\">{} of the booked sessions are kept with their receipts; the books \
-             have {} entries. Worth is in base units of the token, rounded down by session. Bytes sent over HTTP are \
-             signed for by nobody, and are not here.</p></section>",
+             have {} entries. Worth is in base units of the token, rounded down by session. Bytes sent over HTTP \
+             are here as far as visitors signed for them on their links.</p></section>",
             count(self.status.kept),
             count(self.status.entries)
         );

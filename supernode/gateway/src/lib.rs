@@ -10,6 +10,7 @@
 //! GET  /blackhole/tab/{file}                      the tab's code
 //! GET  /status  /metrics  /healthz                for people, Prometheus, and load balancers
 //! GET  /status/earnings  /status/earnings.csv     what was served and signed for; for the operator alone
+//! GET  /status/payments.csv                       who pays for it, and whom this node pays; likewise
 //! ```
 //!
 //! Promises: no byte leaves that was not verified; no request holds more than a read's worth of memory;
@@ -25,6 +26,7 @@ mod local;
 mod login;
 mod manifests;
 mod meters;
+mod payments;
 mod problem;
 mod range;
 mod server;
@@ -32,8 +34,8 @@ mod status;
 mod tab_files;
 
 pub use app::{
-    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, MoneyStatus, NetworkStatus, Node,
-    PeerAddresses, Position,
+    BilledSite, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, MoneyStatus,
+    NetworkStatus, Node, PaidNode, PaymentsStatus, PeerAddresses, Position,
 };
 pub use config::Config;
 pub use login::{Login, LoginConfig};

@@ -36,5 +36,5 @@ mod websocket;
 pub use address::{AddressError, DialAddress, ListenAddress, ListenKind, stun_endpoint};
 pub use config::{Config, ConnectionLimits, RecordLimits, RelayLimits, SecureWebSocket};
 pub use driver::{DialFailed, Gossiped, PublishFailed};
-pub use libp2p::{Multiaddr, PeerId};
+pub use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 pub use network::{Network, NetworkStatus, Stopped};

@@ -2,106 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
-use links::{Event, StreamProtocol};
-use net::{Config, Multiaddr, Network};
-use prometheus_client::registry::Registry;
-use prost::Message as _;
-use shared::{
-    base::BlobRoot,
-    cdn::{
-        bulk::{Answer, AnswerReader, PROTOCOL, SWARM_VERSION, StreamKind, open_frame},
-        messages,
-        receipts::Receipt,
-    },
-    identity::{Keypair, PublicKey},
-    wire::{FrameReader, cdn as wire, write_frame},
-};
+use shared::{cdn::receipts::Receipt, identity::Keypair, wire::cdn as wire};
 
 use crate::{
     http::{exchange, get, unchunked},
-    process::{Node, PATIENCE, World, blackhole},
+    process::{Node, World, blackhole},
+    visitor::Visitor,
 };
 
 const NETWORK: &str = "[network]\nlocal_network = true\nlisten = [\"/ip4/127.0.0.1/tcp/0/ws\"]\n";
 const EARNINGS: &str = "[earnings]\nprice = { base_units = 3, per_bytes = 1000 }\nbook_seconds = 1\n";
-
-/// A receiver that gets groups of a blob, signs for all it got, and stays until it is dropped. Says how many bytes that
-/// were, and in which session.
-async fn receive(
-    node: &Node,
-    key: &Keypair,
-    site: Vec<u8>,
-    root: BlobRoot,
-    groups: u32,
-) -> (Network, u64, u64) {
-    let config = Config { listen: Vec::new(), local_network: true, ..Config::default() };
-    let services = vec![PROTOCOL.parse().unwrap()];
-    let (network, mut events) =
-        Network::start(config, key, services, &mut Registry::default()).await.unwrap();
-    let address: Multiaddr = node.addresses[0].parse().unwrap();
-    network.dial(address).await.unwrap();
-    let link = loop {
-        if let Event::Linked { link, .. } = events.next().await.unwrap() {
-            break link;
-        }
-    };
-    tokio::spawn(async move { while events.next().await.is_some() {} });
-    let protocol = || StreamProtocol::new(PROTOCOL);
-    let mut control = network.links().open(link, protocol()).await.unwrap();
-    let state = wire::SiteState { site, sequence: 1, complete: false, swarm: 0 };
-    let hello = wire::Hello {
-        version: SWARM_VERSION,
-        role: wire::Role::Tab.into(),
-        sites: vec![state],
-        session: 1,
-        ..wire::Hello::default()
-    };
-    let mut out = open_frame(StreamKind::Control);
-    write_frame(&messages::control(wire::control::Message::Hello(hello)), &mut out);
-    control.write_all(&out).await.unwrap();
-    control.flush().await.unwrap();
-    let (mut frames, mut buffer) = (FrameReader::default(), [0; 4096]);
-    let session = loop {
-        let read = control.read(&mut buffer).await.unwrap();
-        assert!(read > 0, "the node says who it is");
-        frames.handle_bytes(&buffer[..read]);
-        let frame = frames.poll_frame().unwrap().map(|frame| wire::Control::decode(&*frame).unwrap());
-        if let Some(wire::control::Message::Hello(hello)) = frame.and_then(|frame| frame.message) {
-            break hello.session;
-        }
-    };
-
-    let mut bulk = network.links().open(link, protocol()).await.unwrap();
-    let mut out = open_frame(StreamKind::Bulk);
-    let part = wire::bulk_request::Part::Groups(wire::GroupRange { first: 0, count: groups });
-    let request = wire::BulkRequest { request: 1, root: root.0.to_vec(), part: Some(part), receipt: None };
-    write_frame(&request.encode_to_vec(), &mut out);
-    bulk.write_all(&out).await.unwrap();
-    bulk.flush().await.unwrap();
-    let (mut answers, mut bytes, mut pieces) = (AnswerReader::default(), 0, 0);
-    while pieces < groups {
-        let read = bulk.read(&mut buffer).await.unwrap();
-        assert!(read > 0, "the node serves what it has");
-        answers.handle_bytes(&buffer[..read]);
-        while let Some(answer) = answers.poll_answer().unwrap() {
-            let Answer::Piece { payload, .. } = answer else { panic!("refused: {answer:?}") };
-            bytes += payload.len() as u64;
-            pieces += 1;
-        }
-    }
-    let provider: PublicKey = node.did.parse().unwrap();
-    let mut out = Vec::new();
-    for signed in [bytes / 2, bytes] {
-        let receipt = Receipt::sign(key, &provider, session, signed);
-        write_frame(&messages::control(wire::control::Message::Receipt(receipt)), &mut out);
-    }
-    control.write_all(&out).await.unwrap();
-    control.flush().await.unwrap();
-    // Held open, so that the session runs until the network ends.
-    tokio::spawn(async move { tokio::time::timeout(PATIENCE, control.read(&mut buffer)).await.map(drop) });
-    (network, bytes, session)
-}
 
 /// The export, a map of columns a line.
 fn export(node: &Node) -> Vec<BTreeMap<String, String>> {
@@ -126,10 +36,16 @@ fn what_a_receiver_signed_for_is_earned_shown_and_exported_with_its_receipt() {
 
     let manifest = node.manifest(&world.pin()).unwrap();
     let root = manifest.assets[&"/film.bin".parse().unwrap()].root;
-    let (receiver, site) = (Keypair::from_secret([9; 32]), world.pin().site_id().0.to_vec());
+    let (receiver, site) = (Keypair::from_secret([9; 32]), world.pin().site_id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (network, bytes, session) = runtime.block_on(receive(&node, &receiver, site, root, 4));
-    assert_eq!(bytes, 50_000);
+    let arrive = Visitor::arrive(&node.addresses[0], &node.did, &receiver, site);
+    let mut visitor = runtime.block_on(arrive).unwrap();
+    let session = visitor.session;
+    assert!(runtime.block_on(visitor.get(root, 4)).unwrap());
+    assert_eq!(visitor.bytes, 50_000);
+    for signed in [25_000, 50_000] {
+        runtime.block_on(visitor.sign(signed)).unwrap();
+    }
     let running = node.wait_for("the receipt", |node| export(node).pop());
     let did = receiver.public().to_string();
     assert_eq!((running["state"].as_str(), running["receiver"].as_str()), ("running", did.as_str()));
@@ -137,7 +53,7 @@ fn what_a_receiver_signed_for_is_earned_shown_and_exported_with_its_receipt() {
     let page = node.get("/status/earnings").text();
     assert!(page.contains(&did) && page.contains(&format!("{session:016x}")), "{page}");
 
-    runtime.block_on(network.shutdown());
+    runtime.block_on(visitor.leave());
     let booked =
         node.wait_for("the booking", |node| export(node).pop().filter(|row| row["state"] == "booked"));
     let provider = node.did.clone();

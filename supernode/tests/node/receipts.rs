@@ -8,7 +8,7 @@ use shared::{
     cdn::{
         bulk::{PROTOCOL, SWARM_VERSION, StreamKind, open_frame},
         messages,
-        receipts::Receipt,
+        receipts::{Receipt, Verified},
     },
     identity::{Keypair, PublicKey},
     wire::{cdn as wire, write_frame},
@@ -60,9 +60,9 @@ fn status_shows_what_tabs_delivered_to_each_other() {
     let site = world.pin().site_id().0.to_vec();
     let [provider, receiver, forger] = [1, 2, 3].map(|number| Keypair::from_secret([number; 32]));
     let key: PublicKey = provider.public();
-    let good = Receipt::sign(&receiver, &key, 1, DELIVERED);
+    let good = Receipt::sign(&receiver, &key, 1, Verified::of(DELIVERED));
     // Cumulative: the same again adds nothing. Not signed by whom it names: adds nothing either.
-    let mut forged = Receipt::sign(&forger, &key, 1, 9 * DELIVERED);
+    let mut forged = Receipt::sign(&forger, &key, 1, Verified::of(9 * DELIVERED));
     forged.signature = good.signature.clone();
     let receipts = vec![good.clone(), good, forged];
     let address: Multiaddr = node.addresses[0].parse().unwrap();

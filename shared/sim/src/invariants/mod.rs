@@ -47,6 +47,8 @@ pub enum Fact<'a> {
     Judged {
         /// The peer it came from; nobody for HTTP.
         from: Option<NodeId>,
+        /// Whether a supernode's edge gave it.
+        edge: bool,
         /// The blob.
         root: BlobRoot,
         /// The piece.

@@ -211,13 +211,16 @@ impl Scenario {
 }
 
 impl Run {
-    /// Lets it happen, then watches whether the network goes quiet. Tells whether everybody finished.
+    /// Lets it happen, then watches whether the network goes quiet. Tells whether everybody finished, or was told to take
+    /// the plain network instead.
     pub fn go(&mut self) -> bool {
         let tabs = self.tabs.clone();
         let root = self.blob.root();
         let finished = self.world.run(self.end, |world| {
-            tabs.iter()
-                .all(|tab| world.node(*tab).alive && world.node(*tab).tally.completed.contains_key(&root))
+            tabs.iter().all(|tab| {
+                let node = world.node(*tab);
+                node.alive && (node.tally.completed.contains_key(&root) || node.fell_back())
+            })
         });
         let quiet = self.world.now() + Duration::from_secs(30 + WATCHED_SECONDS as u64);
         self.world.run(quiet, |_| false);

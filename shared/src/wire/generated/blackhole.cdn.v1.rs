@@ -237,9 +237,16 @@ pub struct Receipt {
     /// The session that the provider's Hello named.
     #[prost(uint64, tag = "3")]
     pub session: u64,
-    /// Payload bytes verified: groups, hash pages and tops.
+    /// Payload bytes verified of what came over the link: groups, hash pages and tops.
     #[prost(uint64, tag = "4")]
     pub bytes: u64,
+    /// The site that they belong to, 32 bytes, where the receiver takes part in one alone. Who publishes it may have
+    /// agreed to pay for them.
+    #[prost(bytes = "vec", tag = "5")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// The same of what came by the provider's HTTP edge.
+    #[prost(uint64, tag = "6")]
+    pub edge_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedReceipt {

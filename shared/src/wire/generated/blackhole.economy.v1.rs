@@ -133,6 +133,131 @@ pub struct SignedRevocation {
     #[prost(bytes = "vec", tag = "2")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
 }
+/// A publisher's word that somebody pays for what a site's visitors get.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Agreement {
+    /// Ed25519 public key, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub publisher: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub site: ::prost::alloc::string::String,
+    /// The node that pays and is shown the evidence: its Ed25519 public key.
+    #[prost(bytes = "vec", tag = "3")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    /// The account it pays from, through which contract on which chain.
+    #[prost(bytes = "vec", tag = "4")]
+    pub payer: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "5")]
+    pub chain_id: u64,
+    #[prost(bytes = "vec", tag = "6")]
+    pub contract: ::prost::alloc::vec::Vec<u8>,
+    /// At most `amount` base units for each `per` bytes.
+    #[prost(uint64, tag = "7")]
+    pub amount: u64,
+    #[prost(uint64, tag = "8")]
+    pub per: u64,
+    #[prost(uint64, tag = "9")]
+    pub issued_unix: u64,
+    #[prost(uint64, tag = "10")]
+    pub expires_unix: u64,
+}
+/// Signed by the publisher in the context blackhole/economy/agreement/1.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedAgreement {
+    #[prost(bytes = "vec", tag = "1")]
+    pub agreement: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+/// ---------------------------------------------------------------------------------------------------
+/// Streams of /blackhole/payment/1.0.0, opened by the node that pays. Every frame is an unsigned varint length and that
+/// many bytes of a Payment, at most 65,536. The payer says Open, the payee Terms; then the payee says Bill, each answered
+/// by Paid, one at a time. Whoever cannot go on says Refused and ends the stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Payment {
+    #[prost(oneof = "payment::Message", tags = "1, 2, 3, 4, 5")]
+    pub message: ::core::option::Option<payment::Message>,
+}
+/// Nested message and enum types in `Payment`.
+pub mod payment {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Open(super::PaymentOpen),
+        #[prost(message, tag = "2")]
+        Terms(super::PaymentTerms),
+        #[prost(message, tag = "3")]
+        Bill(super::PaymentBill),
+        #[prost(message, tag = "4")]
+        Paid(super::PaymentPaid),
+        #[prost(message, tag = "5")]
+        Refused(super::PaymentRefused),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentOpen {
+    #[prost(message, optional, tag = "1")]
+    pub agreement: ::core::option::Option<SignedAgreement>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentTerms {
+    /// Who is paid.
+    #[prost(bytes = "vec", tag = "1")]
+    pub payee: ::prost::alloc::vec::Vec<u8>,
+    /// What is asked: `amount` base units for each `per` bytes.
+    #[prost(uint64, tag = "2")]
+    pub amount: u64,
+    #[prost(uint64, tag = "3")]
+    pub per: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PaymentBill {
+    /// Ascending on a stream.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// At most 200.
+    #[prost(message, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<BillLine>,
+    /// The newest voucher that the payee has; absent where it has none.
+    #[prost(message, optional, tag = "3")]
+    pub newest: ::core::option::Option<Voucher>,
+}
+/// One session of a visitor, so far.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BillLine {
+    /// A SignedReceipt of cdn.proto: the receipt, encoded,
+    #[prost(bytes = "vec", tag = "1")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
+    /// and its signature.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// Payload bytes that are billed, in all since the session began: at most what the receipt says.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentPaid {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Absent where the payee has the newest already.
+    #[prost(message, optional, tag = "2")]
+    pub voucher: ::core::option::Option<Voucher>,
+    /// Places of lines that are no evidence: they are not paid.
+    #[prost(uint32, repeated, tag = "3")]
+    pub refused: ::prost::alloc::vec::Vec<u32>,
+    /// Why nothing of it was counted: a refusal code, 0 where it was.
+    #[prost(uint32, tag = "4")]
+    pub refusal: u32,
+    /// When to send the same again.
+    #[prost(uint64, tag = "5")]
+    pub retry_after_ms: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PaymentRefused {
+    /// A refusal code.
+    #[prost(uint32, tag = "1")]
+    pub refusal: u32,
+}
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -16,7 +16,8 @@ use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ADDRESSES_EVERY, METERS_EVERY, REPORTS, Served, SwarmParts, link::Link, serve::Job, streams::Report,
+    ADDRESSES_EVERY, METERS_EVERY, REPORTS, Served, SwarmParts, edge_shares::EdgeShares, link::Link,
+    serve::Job, streams::Report,
 };
 use crate::service::Held;
 
@@ -33,6 +34,9 @@ pub(super) struct Driver {
     told: BTreeSet<BlobRoot>,
     /// And which manifests.
     adopted: BTreeMap<SiteId, u64>,
+    /// And which sites are withheld.
+    withheld: BTreeSet<SiteId>,
+    edge: EdgeShares,
     reports: mpsc::Sender<Report>,
     inbox: mpsc::Receiver<Report>,
 }
@@ -62,6 +66,8 @@ impl Driver {
             serving: BTreeMap::new(),
             told: BTreeSet::new(),
             adopted: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            edge: EdgeShares::default(),
             reports,
             inbox,
         }
@@ -71,6 +77,8 @@ impl Driver {
         let mut addresses_due = time::interval(ADDRESSES_EVERY);
         let mut meters_due = time::interval(METERS_EVERY);
         let changed = self.parts.cdn.changed();
+        let mut withheld = self.parts.cdn.withheld();
+        withheld.mark_changed();
         self.look_at_content().await;
         loop {
             self.drain();
@@ -86,6 +94,10 @@ impl Driver {
                 },
                 Some(report) = self.inbox.recv() => self.on_report(report),
                 () = changed.notified() => self.look_at_content().await,
+                Ok(()) = withheld.changed() => {
+                    let now_withheld = withheld.borrow_and_update().keys().copied().collect();
+                    self.on_withheld(now_withheld);
+                }
                 _ = addresses_due.tick() => {
                     let (now, addresses) = (self.now(), (self.parts.addresses)());
                     self.peer.set_addresses(now, addresses);
@@ -189,11 +201,16 @@ impl Driver {
                     tracing::debug!(%site, sequence, "a peer says there is a newer manifest");
                     self.parts.cdn.heard_of_newer(site, sequence);
                 }
-                Event::Receipted { session, sent, receipt } => {
-                    (self.parts.tell)(Served::Receipt { session, sent, receipt });
+                Event::Receipted { session, sent, edge, site, receipt } => {
+                    let name = site.and_then(|site| Some((site, self.parts.cdn.pin(site)?.site)));
+                    let sent_by_edge =
+                        name.as_ref().map(|(site, name)| (*site, self.parts.cdn.meters().edge_bytes(name)));
+                    let edge = self.edge.take(session, sent_by_edge, edge);
+                    (self.parts.tell)(Served::Receipt { session, sent, edge, site, receipt });
                 }
                 Event::SessionEnded { receiver, session, sent } => {
-                    (self.parts.tell)(Served::Ended { receiver, session, sent });
+                    let edge = self.edge.end(session);
+                    (self.parts.tell)(Served::Ended { receiver, session, sent: sent.saturating_add(edge) });
                 }
                 // Answers to fetches, of which a supernode makes none, and news of budgets without limit.
                 _ => {}
@@ -254,6 +271,14 @@ impl Driver {
                 self.peer.handle_unlinked(now, id);
             }
         }
+    }
+
+    /// Tells the core what is to be paid for before it is served, and what is served again.
+    fn on_withheld(&mut self, withheld: BTreeSet<SiteId>) {
+        for site in self.withheld.symmetric_difference(&withheld) {
+            self.peer.withhold(*site, withheld.contains(site));
+        }
+        self.withheld = withheld;
     }
 
     /// Tells the core what has changed in what we hold.

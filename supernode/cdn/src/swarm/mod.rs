@@ -10,6 +10,7 @@
 //! that asked, verified, at the pace of that link.
 
 mod driver;
+mod edge_shares;
 mod link;
 mod serve;
 mod streams;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use shared::{
+    base::SiteId,
     identity::{Keypair, PublicKey},
     wire::cdn::SignedReceipt,
 };
@@ -55,6 +57,10 @@ pub enum Served {
         session: u64,
         /// Payload bytes that it sent so far.
         sent: u64,
+        /// What the edge gave it, as far as it signed for that and is believed.
+        edge: u64,
+        /// Whose content all of it is, where it is of one site that the receiver took part in.
+        site: Option<SiteId>,
         /// What was signed, verified.
         receipt: SignedReceipt,
     },
@@ -64,7 +70,7 @@ pub enum Served {
         receiver: PublicKey,
         /// Which.
         session: u64,
-        /// Payload bytes that it sent.
+        /// Payload bytes that it sent, and that the edge is believed to have given.
         sent: u64,
     },
 }

@@ -105,7 +105,7 @@ pub struct Session {
     pub last: UnixSeconds,
     /// Payload bytes that we sent.
     pub sent: u64,
-    /// Of those, signed for.
+    /// Of those, signed for: over the link, and of what the edge gave.
     pub signed: u64,
     /// What was asked when it began.
     pub price: Option<Price>,
@@ -308,7 +308,9 @@ impl Earnings {
         let mut changed = BTreeMap::new();
         for news in news {
             let key = match news {
-                News::Receipt { session, sent, receipt } => self.take(state, now, session, sent, receipt),
+                News::Receipt { session, sent, edge, receipt } => {
+                    self.take(state, now, session, (sent, edge), receipt)
+                }
                 News::Ended { receiver, session, sent } => {
                     let key = (receiver.to_bytes(), session);
                     state.running.get_mut(&key).map(|known| {
@@ -396,14 +398,16 @@ impl Earnings {
         state: &mut State,
         now: UnixSeconds,
         number: u64,
-        sent: u64,
+        (sent, edge): (u64, u64),
         signed: SignedReceipt,
     ) -> Option<Key> {
         // Verified before, when it came; once more, since it is about to be money.
         let receipt = Receipt::open(&signed).ok()?;
-        if receipt.session != number || receipt.bytes > sent || receipt.bytes == 0 {
+        let bytes = receipt.bytes.saturating_add(edge.min(receipt.edge_bytes));
+        if receipt.session != number || receipt.bytes > sent || bytes == 0 {
             return None;
         }
+        let sent = sent.saturating_add(edge);
         let key = (receipt.receiver.to_bytes(), number);
         if state.running.len() >= RUNNING_MAX && !state.running.contains_key(&key) {
             self.lose(1);
@@ -422,10 +426,10 @@ impl Earnings {
             receipt: signed.clone(),
         });
         // Receipts only grow.
-        if receipt.bytes <= session.signed {
+        if bytes <= session.signed {
             return None;
         }
-        (session.signed, session.sent, session.last) = (receipt.bytes, sent, now);
+        (session.signed, session.sent, session.last) = (bytes, sent, now);
         session.receipt = signed;
         Some(key)
     }
@@ -478,7 +482,7 @@ const fn day(at: UnixSeconds) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use shared::identity::Keypair;
+    use shared::{cdn::receipts::Verified, identity::Keypair};
 
     use super::*;
 
@@ -494,8 +498,8 @@ mod tests {
     }
 
     fn receipt(receiver: u8, session: u64, bytes: u64) -> News {
-        let receipt = Receipt::sign(&keys(receiver), &keys(99).public(), session, bytes);
-        News::Receipt { session, sent: bytes + 5, receipt }
+        let receipt = Receipt::sign(&keys(receiver), &keys(99).public(), session, Verified::of(bytes));
+        News::Receipt { session, sent: bytes + 5, edge: 0, receipt }
     }
 
     fn ended(receiver: u8, session: u64, sent: u64) -> News {
@@ -546,13 +550,13 @@ mod tests {
         let mut forged = good.clone();
         forged.signature[3] ^= 1;
         let news = vec![
-            News::Receipt { session: 7, sent: 1000, receipt: forged },
-            News::Receipt { session: 8, sent: 1000, receipt: good.clone() },
-            News::Receipt { session: 7, sent: 99, receipt: good.clone() },
+            News::Receipt { session: 7, sent: 1000, edge: 0, receipt: forged },
+            News::Receipt { session: 8, sent: 1000, edge: 0, receipt: good.clone() },
+            News::Receipt { session: 7, sent: 99, edge: 0, receipt: good.clone() },
         ];
         earnings.handle_news(NOW, news).expect("passed over");
         assert_eq!(earnings.totals().running, Sums::default());
-        let twice = || News::Receipt { session: 7, sent: 1000, receipt: good.clone() };
+        let twice = || News::Receipt { session: 7, sent: 1000, edge: 0, receipt: good.clone() };
         earnings.handle_news(NOW, vec![twice(), twice()]).expect("kept");
         assert_eq!(earnings.totals().running.signed, 100);
     }

@@ -25,6 +25,8 @@ pub enum News {
         session: u64,
         /// Payload bytes that it was sent so far.
         sent: u64,
+        /// What the HTTP edge gave it, as far as it is believed.
+        edge: u64,
         /// What it signed.
         receipt: SignedReceipt,
     },

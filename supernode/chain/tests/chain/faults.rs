@@ -6,6 +6,7 @@ use shared::{
     economy::{Amount, ledger::Book, price::Unit},
 };
 use supernode_chain::{At, Chain, ChainError, SettlerError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::anvil::{Anvil, EAGER, NOW, agree, key, settler, start};
@@ -73,7 +74,8 @@ async fn a_node_that_is_away_is_waited_for() {
     // Vouchers are taken while it is away.
     assert!(matches!(settler_.look(NOW).await, Err(SettlerError::Chain(ChainError::Rpc(_)))));
     payee.handle_voucher(T, NOW, &voucher).expect("good");
-    let running = tokio::spawn(settler_.run(shutdown.clone(), |_| ()));
+    let ending = shutdown.clone();
+    let running = tokio::spawn(async move { settler_.run(ending, &Notify::new(), |_| ()).await });
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let (mut child, _) = start(port, &[]);
     let again = Chain::connect(url, &payee_key, contract, Default::default()).await;
