@@ -176,7 +176,10 @@ const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 function sum(run, small) {
   const of = (key) => run.tabs.reduce((total, tab) => total + (tab?.bytes[key] ?? 0), 0);
   const bound = BOUNDS[run.kind];
-  const pairs = run.accounts.flatMap(({ victims }) => Object.values(victims));
+  // Malicious tabs meet each other too, and forgive everything.
+  const liars = new Set(run.accounts.map(({ peer }) => peer));
+  const heard = ({ victims }) => Object.entries(victims).filter(([peer]) => !liars.has(peer)).map(([, victim]) => victim);
+  const pairs = run.accounts.flatMap(heard);
   const due = pairs.filter(({ lies }) => bound !== null && lies >= bound);
   return {
     waste: of('wasted') / (VISITORS * small.bytes),
@@ -188,7 +191,7 @@ function sum(run, small) {
     // Cut: it no longer asks, and takes no stream on the link, whether or not the malicious tab has noticed yet.
     uncut: due.filter(({ afterGrace, stillLinked }) => afterGrace > 0 || stillLinked !== false).length,
     again: due.filter(({ again }) => again > 0).length,
-    silent: run.accounts.filter(({ victims }) => !Object.values(victims).some(({ lies }) => lies > 0)).length,
+    silent: run.accounts.filter((account) => !heard(account).some(({ lies }) => lies > 0)).length,
   };
 }
 

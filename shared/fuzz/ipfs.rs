@@ -7,7 +7,8 @@ use shared::{
     base::{Instant, UnixSeconds},
     identity::Keypair,
     storage::ipfs::{
-        Cid, ContentPath, DAG_PB, EntityBytes, Entry, MAX_LINKS, Naming, Node, Piece, RAW, Resolver, Scope, Walk,
+        Cid, ContentPath, DAG_PB, EntityBytes, Entry, MAX_LINKS, Naming, Node, Piece, RAW, Resolver, Scope,
+        Walk,
         bitswap::{Fetch, MAX_MESSAGE_BYTES, Message, Next, Wants},
         cid_of,
         dnslink::{self, Domain},
@@ -140,7 +141,11 @@ pub(crate) fn texts(data: &[u8]) {
         assert_eq!(Name::parse(&name.to_string()), Ok(name), "a name reads back as it prints");
     }
     if let Ok(domain) = Domain::parse(text) {
-        assert_eq!(Domain::parse(&domain.to_string()), Ok(domain.clone()), "a domain reads back as it prints");
+        assert_eq!(
+            Domain::parse(&domain.to_string()),
+            Ok(domain.clone()),
+            "a domain reads back as it prints"
+        );
         if let Some(label) = domain.to_label() {
             assert_eq!(Domain::from_label(&label), Ok(domain), "and from its label");
         }

@@ -288,7 +288,8 @@ impl Peer {
 
     /// Counts what the edge gave for the link to its supernode, once that is there.
     pub(super) fn sign_for_edge(&mut self) {
-        let link = self.links.iter_mut().map(|(_, link)| link).find(|link| link.rendezvous && link.hello.is_some());
+        let link =
+            self.links.iter_mut().map(|(_, link)| link).find(|link| link.rendezvous && link.hello.is_some());
         if let Some(link) = link {
             let bytes = core::mem::take(&mut self.unsigned_edge);
             link.account.edge_verified += bytes;

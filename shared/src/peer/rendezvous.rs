@@ -126,7 +126,8 @@ mod listed {
         /// to pay for that.
         pub(in crate::peer) fn note_stray(&mut self, id: LinkId, root: &BlobRoot) {
             let Some(link) = self.links.get_mut(&id).filter(|link| !link.strayed) else { return };
-            let names = |site: &SiteId| self.sites.get(site).is_some_and(|site| site.roots.contains_key(root));
+            let names =
+                |site: &SiteId| self.sites.get(site).is_some_and(|site| site.roots.contains_key(root));
             let own = link.hello.iter().flat_map(|hello| &hello.sites).any(|state| names(&state.site));
             link.strayed = !own && self.sites.keys().any(names);
         }
