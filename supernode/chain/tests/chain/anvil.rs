@@ -42,6 +42,8 @@ pub(crate) struct Anvil {
     child: Child,
     pub(crate) url: Url,
     pub(crate) provider: DynProvider,
+    /// Who sends by `provider`.
+    pub(crate) deployer: Address,
     pub(crate) dollar: Address,
     pub(crate) channels: Address,
     pub(crate) escrow: Address,
@@ -119,6 +121,7 @@ impl Anvil {
         Self {
             child,
             url,
+            deployer: own,
             dollar,
             channels: *channels.expect("deployed").address(),
             escrow: *escrow.expect("deployed").address(),

@@ -6,3 +6,4 @@ mod crashes;
 mod digests;
 mod faults;
 mod stakes_and_payouts;
+mod thousand;
