@@ -100,10 +100,8 @@ impl Started {
             let Some(news) = &news else { return };
             let delivered = match served {
                 Served::Receipt { edge, site: Some(site), receipt, .. } => {
-                    let Ok(opened) = shared::cdn::receipts::Receipt::open(receipt) else { return };
-                    let bytes = opened.bytes.saturating_add(*edge);
                     evidence_bytes.inc_by(receipt.encoded_len() as u64);
-                    Delivered::Receipt { site: *site, bytes, receipt: receipt.clone() }
+                    Delivered::Receipt { site: *site, edge: *edge, receipt: receipt.clone() }
                 }
                 Served::Receipt { site: None, .. } => return,
                 Served::Ended { receiver, session, .. } => {

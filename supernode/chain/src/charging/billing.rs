@@ -51,12 +51,12 @@ pub enum BillingError {
 /// What a link reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delivered {
-    /// A receiver signed for so many bytes of a site, in all of its session.
+    /// A receiver signed for bytes of a site, in all of its session.
     Receipt {
         /// Whose content.
         site: SiteId,
-        /// Of what it signed for, the bytes that were sent.
-        bytes: u64,
+        /// Of what it signed for by the edge, what is believed.
+        edge: u64,
         /// What it signed.
         receipt: SignedReceipt,
     },
@@ -271,8 +271,8 @@ impl Billing {
         let mut sites = BTreeSet::new();
         for news in news {
             match news {
-                Delivered::Receipt { site, bytes, receipt } => {
-                    if let Some(key) = self.take(state, unix, site, bytes, receipt) {
+                Delivered::Receipt { site, edge, receipt } => {
+                    if let Some(key) = self.take(state, unix, site, edge, receipt) {
                         changed.insert(key);
                         sites.insert(site);
                     }
@@ -382,16 +382,16 @@ impl Billing {
         state: &mut State,
         unix: UnixSeconds,
         id: SiteId,
-        bytes: u64,
+        edge: u64,
         signed: SignedReceipt,
     ) -> Option<LineKey> {
         let full = state.lines.len() >= OPEN_MAX;
         let (_, site) = state.sites.get_mut(&id).filter(|(agreement, _)| agreement.check(unix).is_ok())?;
         let receipt = Receipt::open(&signed).ok()?;
-        let most = receipt.bytes.saturating_add(receipt.edge_bytes);
-        if receipt.provider != self.node || receipt.site != Some(id) || bytes > most {
+        if receipt.provider != self.node || receipt.site != Some(id) {
             return None;
         }
+        let bytes = receipt.bytes.saturating_add(edge.min(receipt.edge_bytes));
         let key = (id, receipt.receiver.to_bytes(), receipt.session);
         if full && !state.lines.contains_key(&key) {
             return None;

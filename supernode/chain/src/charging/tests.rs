@@ -114,7 +114,7 @@ impl Pair {
     fn deliver(&self, visitor: u8, bytes: u64) {
         let verified = Verified { site: Some(SITE), ..Verified::of(bytes) };
         let receipt = Receipt::sign(&node(visitor), &node(SERVES).public(), 1, verified);
-        let news = vec![Delivered::Receipt { site: SITE, bytes, receipt }];
+        let news = vec![Delivered::Receipt { site: SITE, edge: 0, receipt }];
         self.billing().handle_delivered(T, NOW, news).unwrap();
     }
 
