@@ -10,7 +10,7 @@ use shared::base::SeededRng;
 
 use crate::{
     http::Answer,
-    process::{Node, PATIENCE, World},
+    process::{Node, PATIENCE, World, free_port},
     publishing::bytes,
     s3::Client,
     tls,
@@ -33,7 +33,7 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let world = World::new();
-        let bucket = world.node("bucket", &door(0));
+        let bucket = world.node("bucket", &door(free_port()));
         let bucket_client = Client::new(&world.text("bucket.toml"), bucket.s3.unwrap());
         assert_eq!(bucket_client.ask("PUT", "/blobs", &[]).status, 200);
         let mut pair =
@@ -93,7 +93,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 fn a_bucket_by_tls_is_believed_for_its_certificate_alone() {
     let world = World::new();
     tls::issue(&world);
-    let plain = world.node("bucket", &door(0));
+    let plain = world.node("bucket", &door(free_port()));
     let client = Client::new(&world.text("bucket.toml"), plain.s3.unwrap());
     assert_eq!(client.ask("PUT", "/blobs", &[]).status, 200);
     plain.kill();

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     payments::{Deal, FILM_BYTES, FILM_GROUPS, UNSETTLED, film, rows},
-    process::{Node, World},
+    process::{Node, World, free_port},
     visitor::Visitor,
 };
 
@@ -88,8 +88,7 @@ fn in_books(node: &Node, figure: &str) -> u64 {
 async fn whoever_is_killed_comes_back_with_the_same_books_and_no_more_than_a_window_is_lost() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let (kills, seed) = (number("BLACKHOLE_KILLS").unwrap_or(4), number("BLACKHOLE_SEEDS").unwrap_or(1));
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let deal = Deal::new(World::new(), UNSETTLED, WINDOW, free.port());
+    let deal = Deal::new(World::new(), UNSETTLED, WINDOW, free_port());
     let mut payee = deal.serve();
     let film = film(&deal.publish(&payee));
     deal.agree();

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    hash::{BuildHasher as _, RandomState},
     io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, ChildStderr, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -19,6 +20,14 @@ use crate::http::get;
 
 /// What anything here may take on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A port for what has to listen there again after it was ended. Below those that Linux gives to whoever wants any port
+/// (from 32,768), so that nobody gets it meanwhile.
+pub(crate) fn free_port() -> u16 {
+    let any = || 12_000 + (RandomState::new().hash_one(0) % 20_000) as u16;
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(any).take(50).find(free).expect("one of 50 ports is free")
+}
 
 /// `blackhole` with these arguments.
 pub(crate) fn blackhole(arguments: &[&str]) -> Command {

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::check;
 use super::count::Count;
+use super::failures::Failures;
 use crate::process::{run, shown};
 use crate::tools;
 use crate::workspace::root;
@@ -37,7 +38,7 @@ pub(crate) fn interfaces(check: bool) -> Result<()> {
     crate::abi::generate(&forge()?, check)
 }
 
-pub(super) fn run_suite() -> Result<Count> {
+pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
     let forge = forge()?;
     let mut count = check("the contracts' formatting", || {
         run(Command::new(&forge).args(["fmt", "--check"]).current_dir(root().join(DIRECTORY)))
@@ -48,7 +49,7 @@ pub(super) fn run_suite() -> Result<Count> {
     print_gas(&snapshots);
     count.add(check("gas is what the snapshots say", || compare(&committed()?, &snapshots)));
     count.add(check("Rust's interfaces are the contracts'", || interfaces(true)));
-    count.add(super::cargo_test(&[super::CHAIN_PACKAGE])?);
+    count.add(super::cargo_test(&[super::CHAIN_PACKAGE], failures)?);
     Ok(count)
 }
 

@@ -1,10 +1,11 @@
 //! All tests, from a clean checkout, each suite counted by what its own runner reports.
 //!
-//! The last line is alone on its line and says `N passed, N failed`: the sum over all suites that were
+//! What failed tests said stands below all suites. The last line is alone on its line and says `N passed, N failed`: the sum over all suites that were
 //! asked for. A suite that could not run counts as a failure, never as nothing.
 
 pub(crate) mod contracts;
 mod count;
+mod failures;
 pub(crate) mod s3;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use crate::steps::Elapsed;
 use crate::tools;
 use crate::workspace::{packages, root};
 use count::Count;
+use failures::Failures;
 
 /// What can be tested by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,17 +60,20 @@ pub(crate) fn run_suites(asked: &[Suite]) -> Result<()> {
         asked => asked.to_vec(),
     };
     let mut total = Count::default();
-    let mut lines = Vec::new();
+    let (mut lines, mut failures) = (Vec::new(), Failures::default());
     for suite in suites {
         let started = Instant::now();
         println!("\n── {suite:?} ──");
-        let count = suite.run().unwrap_or_else(|error| {
+        let count = suite.run(&mut failures).unwrap_or_else(|error| {
             println!("✗ {suite:?} did not run: {error:#}");
             Count::one(false)
         });
         total.add(count);
         let time = Elapsed(started.elapsed());
         lines.push(format!("{suite:?}: {} passed, {} failed ({time})", count.passed, count.failed));
+    }
+    if !failures.lines().is_empty() {
+        println!("\n── What failed ──\n{}", failures.lines().join("\n"));
     }
     println!("\n{}\n{} passed, {} failed", lines.join("\n"), total.passed, total.failed);
     if total.failed > 0 {
@@ -90,20 +95,20 @@ impl Suite {
         }
     }
 
-    fn run(self) -> Result<Count> {
+    fn run(self, failures: &mut Failures) -> Result<Count> {
         match self {
-            Self::Unit => unit(),
+            Self::Unit => unit(failures),
             Self::Sim => sim(),
-            Self::Net => net(),
-            Self::Web => web(),
-            Self::Interop => interop(),
-            Self::S3 => s3::run_suite(),
-            Self::Contracts => contracts::run_suite(),
+            Self::Net => net(failures),
+            Self::Web => web(failures),
+            Self::Interop => interop(failures),
+            Self::S3 => s3::run_suite(failures),
+            Self::Contracts => contracts::run_suite(failures),
         }
     }
 }
 
-fn unit() -> Result<Count> {
+fn unit(failures: &mut Failures) -> Result<Count> {
     let mut count = Count::default();
     count.add(check("formatting", || run(&mut cargo(&["fmt", "--all", "--check"]))));
     count.add(check("the wire's generated code", || crate::codegen::run(true)));
@@ -112,7 +117,7 @@ fn unit() -> Result<Count> {
     lints.extend(UNIT_PACKAGES.iter().flat_map(|package| ["-p", package]));
     lints.extend(["--", "-D", "warnings"]);
     count.add(check("lints", || run(&mut cargo(&lints))));
-    count.add(cargo_test(&UNIT_PACKAGES)?);
+    count.add(cargo_test(&UNIT_PACKAGES, failures)?);
     Ok(count)
 }
 
@@ -124,27 +129,27 @@ fn sim() -> Result<Count> {
     Ok(check("a small network, from one seed", || run(&mut cargo(&arguments))))
 }
 
-fn net() -> Result<Count> {
+fn net(failures: &mut Failures) -> Result<Count> {
     // The binary's commands about money are tested on the chain that comes with the contracts.
     tools::npm_packages(contracts::DIRECTORY)?;
     let packages = packages()?;
     let others = packages.iter().map(String::as_str);
     let others = others
         .filter(|name| !UNIT_PACKAGES.contains(name) && ![BROWSER_PACKAGE, CHAIN_PACKAGE].contains(name));
-    cargo_test(&others.collect::<Vec<_>>())
+    cargo_test(&others.collect::<Vec<_>>(), failures)
 }
 
-fn web() -> Result<Count> {
+fn web(failures: &mut Failures) -> Result<Count> {
     crate::up::prepare(crate::up::For::Tests)?;
     // An operator's wallet signs as the chain of the contracts does.
     tools::npm_packages(contracts::DIRECTORY)?;
     let mut count = check("the tab's weight", crate::tidy::tab_is_within_budget);
-    count.add(node_test("playwright/specs")?);
+    count.add(node_test("playwright/specs", failures)?);
     Ok(count)
 }
 
 /// Each directory is one other implementation, with packages and a `test` script of its own.
-fn interop() -> Result<Count> {
+fn interop(failures: &mut Failures) -> Result<Count> {
     tools::wasm_target()?;
     let wasm_bindgen = tools::wasm_bindgen()?;
     tools::chromium()?;
@@ -155,7 +160,10 @@ fn interop() -> Result<Count> {
         let mut test = command("npm", &["test", "--silent", "--prefix", &directory]);
         test.env("PATH", with_directory_of(&wasm_bindgen)?);
         let mut count = Count::default();
-        let ended_well = follow(&mut test, |line| count.read_check_line(line))?;
+        let ended_well = follow(&mut test, |line| {
+            count.read_check_line(line);
+            failures.read_check_line(line);
+        })?;
         if ended_well && count == Count::default() {
             count = Count::one(true);
         }
@@ -191,15 +199,18 @@ fn check(name: &str, work: impl FnOnce() -> Result<()>) -> Count {
     Count::one(result.is_ok())
 }
 
-fn cargo_test(packages: &[&str]) -> Result<Count> {
+fn cargo_test(packages: &[&str], failures: &mut Failures) -> Result<Count> {
     let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
     arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
     let mut count = Count::default();
-    let ended_well = follow(&mut cargo(&arguments), |line| count.read_cargo_line(line))?;
+    let ended_well = follow(&mut cargo(&arguments), |line| {
+        count.read_cargo_line(line);
+        failures.read_cargo_line(line);
+    })?;
     Ok(count.judged(ended_well))
 }
 
-fn node_test(directory: &str) -> Result<Count> {
+fn node_test(directory: &str, failures: &mut Failures) -> Result<Count> {
     let scripts = scripts(directory);
     let mut count = Count::default();
     let tap = root().join("target").join(format!("{}.tap", directory.replace('/', "-")));
@@ -212,6 +223,7 @@ fn node_test(directory: &str) -> Result<Count> {
     let ended_well = follow(&mut command, |_| {})?;
     for line in std::fs::read_to_string(&tap).unwrap_or_default().lines() {
         count.read_tap_line(line);
+        failures.read_tap_line(line);
     }
     Ok(count.judged(ended_well))
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use super::count::Count;
+use super::failures::Failures;
 use crate::process::{answer, cargo, command, follow, run};
 use crate::steps::{Outcome, step};
 use crate::tools::how_to_get;
@@ -18,7 +19,7 @@ const CLIENTS: &str = "target/tools/s3-clients";
 /// The server beside ours, from the crates registry. Its licence (AGPL-3.0) concerns nobody: it is run, and never linked.
 const GARAGE: (&str, &str) = ("garage", "2.5.0");
 
-pub(super) fn run_suite() -> Result<Count> {
+pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
     let python = clients()?;
     debian_clients()?;
     run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
@@ -27,7 +28,10 @@ pub(super) fn run_suite() -> Result<Count> {
     let mut test = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
     test.env("BLACKHOLE", program);
     let mut count = Count::default();
-    let ended_well = follow(&mut test, |line| count.read_check_line(line))?;
+    let ended_well = follow(&mut test, |line| {
+        count.read_check_line(line);
+        failures.read_check_line(line);
+    })?;
     Ok(count.judged(ended_well))
 }
 

@@ -29,7 +29,6 @@ async function show() {
   if (!session) return say("Nobody is logged in.");
   csrf = session.csrf;
   at("account").textContent = session.account;
-  say("You are logged in.");
   const passkeys = await ask("passkeys");
   const by = (id) => passkeys.find((one) => one.id === id)?.name;
   list("sessions", await ask("sessions"), (one) =>
@@ -37,6 +36,8 @@ async function show() {
   list("passkeys", passkeys, (one) =>
     `${one.name}, added ${when(one.created_unix)}, ${one.used_unix ? `used ${when(one.used_unix)}` : "not used yet"}${one.suspended ? ": there may be a copy of it, end it" : ""}`);
   list("keys", await ask("keys"), (one) => `${one.name} (${one.scopes.join(", ")}), until ${when(one.expires_unix)}`);
+  // Said when all of it is there, for whoever hears the page.
+  say("You are logged in.");
 }
 
 const when = (unix) => new Date(unix * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC";
