@@ -55,6 +55,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             npm_packages("contracts")?;
             run(command("node", &["contracts/mutate.mjs"]).args(arguments))
         }
+        "ipfs" => ipfs(arguments),
         "storage" => crate::test::s3::bench(arguments),
         "erasure" => run(&mut cargo(&[
             "run",
@@ -84,10 +85,19 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, ipfs, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage"
             )
         }
     }
+}
+
+/// A thousand random trees named as another implementation names them, and a GiB by bitswap to Helia and from it.
+fn ipfs(arguments: &[String]) -> Result<()> {
+    npm_packages("playwright/interop/ipfs")?;
+    run(&mut cargo(&["build", "--release", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+    let mut bench = command("node", &["playwright/interop/ipfs/run.mjs", "cids", "bitswap"]);
+    bench.env("BLACKHOLE", crate::tab::cargo_target().join("release/blackhole"));
+    run(bench.args(arguments).envs([("TREES", "1000"), ("MIB", "1024"), ("PULL_MIB", "1024")]))
 }
 
 /// A test among processes, longer than every day. `--seeds`, `--kills`, `--rots` and `--files` say how long,

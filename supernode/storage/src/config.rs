@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use runtime::http::Tls;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use shared::{identity::PublicKey, storage::erasure::Profile};
+use shared::{
+    identity::PublicKey,
+    storage::{erasure::Profile, seal::Sealing},
+};
 
 use crate::{
     ipfs::IpfsConfig,
@@ -38,6 +41,10 @@ pub struct Config {
     /// this line they lie on this node alone.
     #[serde(deserialize_with = "profile")]
     pub profile: Option<Profile>,
+    /// How the door's objects are sealed: `"aes-256-gcm"`, `"xchacha20-poly1305"`, or `"none"`, for bytes that are public
+    /// or lie on a disk that is sealed itself. Without this line, by the cipher that the processor is faster at. Holds for
+    /// what is written from now on.
+    pub sealing: Option<Sealing>,
     /// Whether the S3 door is open. Without this line it is where the section has a `profile`, or neither `hold` nor
     /// `own` nor `ipfs`.
     pub s3: Option<bool>,
@@ -78,6 +85,7 @@ impl Default for Config {
             upload_days: 7,
             scrub_seconds: 60,
             profile: None,
+            sealing: None,
             s3: None,
             issuers: BTreeMap::new(),
             bucket: None,

@@ -3,13 +3,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use shared::identity::Keypair;
+use shared::{identity::Keypair, storage::seal::Sealing};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, Meters,
     meta::Meta,
-    objects::{Keys, LocalSegments, Objects, Segments},
+    objects::{Keys, LocalSegments, Objects, Segments, usual_sealing},
     s3::{AccessKeys, Grants, S3Server},
     store::{BlobStore, Blobs},
     strangers::{SpreadSegments, own::Own},
@@ -59,7 +59,12 @@ impl Storage {
                 "storage.profile spreads objects over holders, and wants the sections [storage.own] and [network]"
             ),
         };
-        let objects = Objects::new(meta, segments, Keys::new(node));
+        let sealing = config.sealing.unwrap_or_else(usual_sealing);
+        anyhow::ensure!(
+            config.profile.is_none() || sealing != Sealing::Plain,
+            "what storage.profile spreads over holders is always sealed; take storage.sealing = \"none\" away"
+        );
+        let objects = Objects::new(meta, segments, Keys::new(node), sealing);
         objects.recover().await.context("what the last run left unfinished cannot be settled")?;
         let keys = AccessKeys::open(data_dir, node)?;
         let grants = Grants::open(data_dir, node, config.issuers.clone())?;

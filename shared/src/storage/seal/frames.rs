@@ -3,24 +3,25 @@
 use aes_gcm::Aes256Gcm;
 use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305};
 
-use super::{MAX_STREAM_BYTES, Sealing, StreamKey, StreamShape, TAG_BYTES};
+use super::{
+    MAX_STREAM_BYTES, Sealing, StreamKey, StreamShape, TAG_BYTES, keys::derive, shape::FRAME_PLAIN_BYTES,
+};
 
 /// What turns a frame's bytes into other bytes.
 enum Cipher {
     XChaCha20Poly1305(XChaCha20Poly1305),
     /// Its key schedule is a kilobyte.
     Aes256Gcm(Box<Aes256Gcm>),
+    /// Leaves them as they are, and says of which stream and place they are.
+    Plain(StreamKey),
 }
 
 impl Cipher {
-    /// Nothing where nothing is sealed.
-    fn new(sealing: Sealing, key: &StreamKey) -> Option<Self> {
+    fn new(sealing: Sealing, key: &StreamKey) -> Self {
         match sealing {
-            Sealing::XChaCha20Poly1305 => {
-                Some(Self::XChaCha20Poly1305(XChaCha20Poly1305::new((&key.0).into())))
-            }
-            Sealing::Aes256Gcm => Some(Self::Aes256Gcm(Box::new(Aes256Gcm::new((&key.0).into())))),
-            Sealing::Plain => None,
+            Sealing::XChaCha20Poly1305 => Self::XChaCha20Poly1305(XChaCha20Poly1305::new((&key.0).into())),
+            Sealing::Aes256Gcm => Self::Aes256Gcm(Box::new(Aes256Gcm::new((&key.0).into()))),
+            Sealing::Plain => Self::Plain(key.clone()),
         }
     }
 
@@ -32,6 +33,7 @@ impl Cipher {
             Self::Aes256Gcm(cipher) => {
                 cipher.encrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes)
             }
+            Self::Plain(key) => return place(key, index, last),
         };
         tag.expect("a frame is far below either cipher's 64 GiB")
     }
@@ -44,6 +46,7 @@ impl Cipher {
             Self::Aes256Gcm(cipher) => {
                 cipher.decrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes, tag)
             }
+            Self::Plain(key) => return place(key, index, last) == *tag,
         };
         opened.is_ok()
     }
@@ -57,11 +60,15 @@ fn nonce<const BYTES: usize>(index: u32, last: bool) -> [u8; BYTES] {
     nonce
 }
 
+/// What stands behind a frame that is not sealed.
+fn place(key: &StreamKey, index: u32, last: bool) -> Tag {
+    *Tag::from_slice(&derive(&key.0, "place of a frame", &nonce::<24>(index, last))[..16])
+}
+
 /// Seals a stream from front to back. Holds one frame of plain bytes.
 pub struct Sealer {
     sealing: Sealing,
-    cipher: Option<Cipher>,
-    frame_plain_bytes: usize,
+    cipher: Cipher,
     /// The frame under way; a full one waits here until it is known not to be the last.
     current: Vec<u8>,
     next: u32,
@@ -76,9 +83,8 @@ pub struct StreamTooLong;
 impl Sealer {
     /// Begins the one stream that `key` may ever seal.
     pub fn new(sealing: Sealing, key: &StreamKey) -> Self {
-        let frame_plain_bytes = usize::try_from(sealing.frame_plain_bytes()).expect("64 KiB fit any usize");
         let cipher = Cipher::new(sealing, key);
-        Self { sealing, cipher, frame_plain_bytes, current: Vec::new(), next: 0, plain_bytes: 0 }
+        Self { sealing, cipher, current: Vec::new(), next: 0, plain_bytes: 0 }
     }
 
     /// Takes the next plain bytes and appends the frames that they complete to `out`.
@@ -90,11 +96,12 @@ impl Sealer {
         if self.plain_bytes > MAX_STREAM_BYTES {
             return Err(StreamTooLong);
         }
+        let full = usize::try_from(FRAME_PLAIN_BYTES).expect("64 KiB fit any usize");
         while !plain.is_empty() {
-            if self.current.len() == self.frame_plain_bytes {
+            if self.current.len() == full {
                 self.emit(false, out);
             }
-            let take = plain.len().min(self.frame_plain_bytes - self.current.len());
+            let take = plain.len().min(full - self.current.len());
             self.current.extend_from_slice(&plain[..take]);
             plain = &plain[take..];
         }
@@ -110,17 +117,15 @@ impl Sealer {
     fn emit(&mut self, last: bool, out: &mut Vec<u8>) {
         let start = out.len();
         out.append(&mut self.current);
-        if let Some(cipher) = &self.cipher {
-            let tag = cipher.seal(self.next, last, &mut out[start..]);
-            out.extend_from_slice(&tag);
-        }
+        let tag = self.cipher.seal(self.next, last, &mut out[start..]);
+        out.extend_from_slice(&tag);
         self.next += 1;
     }
 }
 
 /// Opens frames of a stream in any order.
 pub struct Opener {
-    cipher: Option<Cipher>,
+    cipher: Cipher,
     shape: StreamShape,
 }
 
@@ -167,16 +172,12 @@ impl Opener {
         if found != expected {
             return Err(OpenError::Length { index, found, expected });
         }
-        let Some(cipher) = &self.cipher else {
-            out.extend_from_slice(sealed);
-            return Ok(());
-        };
         let tag_bytes = usize::try_from(TAG_BYTES).expect("16 fit");
         let (ciphertext, tag) = sealed.split_at(sealed.len() - tag_bytes);
         let start = out.len();
         out.extend_from_slice(ciphertext);
         let last = index + 1 == self.shape.frames();
-        if cipher.open(index, last, &mut out[start..], Tag::from_slice(tag)) {
+        if self.cipher.open(index, last, &mut out[start..], Tag::from_slice(tag)) {
             Ok(())
         } else {
             out.truncate(start);

@@ -2,7 +2,9 @@
 
 use core::ops::Range;
 
-/// A sealed frame with its tag. As long as an erasure block, so that a full frame lies on one shard and reading
+use serde::{Deserialize, Serialize};
+
+/// A sealed frame with its tag, or with what stands there. As long as an erasure block, so that a full frame lies on one shard and reading
 /// it asks one holder.
 pub const FRAME_BYTES: u64 = 64 * 1024;
 /// Poly1305's tag (RFC 8439, section 2.5), and that of AES-GCM (NIST SP 800-38D, section 5.2.1.2, the longest).
@@ -11,29 +13,23 @@ pub const TAG_BYTES: u64 = 16;
 pub const MAX_STREAM_BYTES: u64 = 5 << 40;
 
 /// How an object's bytes are sealed. Recorded with each object, so that another way may come beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Sealing {
     /// STREAM over XChaCha20-Poly1305.
+    #[serde(rename = "xchacha20-poly1305")]
     XChaCha20Poly1305,
     /// STREAM over AES-256-GCM: some three times as fast where the processor has AES of its own.
+    #[serde(rename = "aes-256-gcm")]
     Aes256Gcm,
-    /// Not at all: public bytes. Frames are as long, without tags; what protects them is the shards' roots alone.
+    /// Not at all: public bytes, or a disk that is sealed itself. What stands where a tag would tells which stream and place a
+    /// frame is of, so that equal objects are different bytes, and each can be deleted by itself; whether the bytes are right, the
+    /// shards' roots tell.
+    #[serde(rename = "none")]
     Plain,
 }
 
-impl Sealing {
-    const fn tag_bytes(self) -> u64 {
-        match self {
-            Self::XChaCha20Poly1305 | Self::Aes256Gcm => TAG_BYTES,
-            Self::Plain => 0,
-        }
-    }
-
-    /// The plain bytes of a full frame.
-    pub const fn frame_plain_bytes(self) -> u64 {
-        FRAME_BYTES - self.tag_bytes()
-    }
-}
+/// The plain bytes of a full frame.
+pub(super) const FRAME_PLAIN_BYTES: u64 = FRAME_BYTES - TAG_BYTES;
 
 /// The geometry of a stream: a length that was checked once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +48,7 @@ impl StreamShape {
     /// frame has its tag, and only the sole frame of the empty stream has nothing else.
     pub fn from_sealed(sealing: Sealing, sealed_bytes: u64) -> Option<Self> {
         let frames = sealed_bytes.div_ceil(FRAME_BYTES).max(1);
-        let shape = Self::new(sealing, sealed_bytes.checked_sub(frames.checked_mul(sealing.tag_bytes())?)?)?;
+        let shape = Self::new(sealing, sealed_bytes.checked_sub(frames.checked_mul(TAG_BYTES)?)?)?;
         (shape.sealed_bytes() == sealed_bytes).then_some(shape)
     }
 
@@ -68,18 +64,18 @@ impl StreamShape {
 
     /// Length after sealing.
     pub fn sealed_bytes(self) -> u64 {
-        self.plain_bytes + u64::from(self.frames()) * self.sealing.tag_bytes()
+        self.plain_bytes + u64::from(self.frames()) * TAG_BYTES
     }
 
     /// Number of frames; the empty stream has one.
     pub fn frames(self) -> u32 {
-        let frames = self.plain_bytes.div_ceil(self.sealing.frame_plain_bytes()).max(1);
+        let frames = self.plain_bytes.div_ceil(FRAME_PLAIN_BYTES).max(1);
         u32::try_from(frames).expect("MAX_STREAM_BYTES are fewer than 2^27 frames")
     }
 
     /// Where frame `index` lies in the plain bytes, or nothing beyond the end.
     pub fn frame_plain(self, index: u32) -> Option<Range<u64>> {
-        self.frame(index, self.sealing.frame_plain_bytes(), self.plain_bytes)
+        self.frame(index, FRAME_PLAIN_BYTES, self.plain_bytes)
     }
 
     /// Where frame `index` lies in the sealed bytes, or nothing beyond the end.
@@ -93,9 +89,7 @@ impl StreamShape {
         if range.start >= end {
             return 0..0;
         }
-        let frame = |byte: u64| {
-            u32::try_from(byte / self.sealing.frame_plain_bytes()).expect("below the number of frames")
-        };
+        let frame = |byte: u64| u32::try_from(byte / FRAME_PLAIN_BYTES).expect("below the number of frames");
         frame(range.start)..frame(end - 1) + 1
     }
 

@@ -160,11 +160,22 @@ fn frames_open_in_their_place_in_their_stream_only() {
 }
 
 #[test]
-fn plain_streams_are_their_own_bytes() {
-    let plain = bytes(2 * FRAME_BYTES + 9);
-    let (shape, sealed) = seal(Sealing::Plain, &key(1), &plain, 1000);
-    assert_eq!((shape.frames(), shape.sealed_bytes()), (3, plain.len() as u64));
-    assert!(sealed == plain && open(&key(9), shape, &sealed).unwrap() == plain);
+fn plain_streams_are_their_own_bytes_and_frames_know_their_place() {
+    let plain = bytes(2 * FULL + 9);
+    let (shape, stored) = seal(Sealing::Plain, &key(1), &plain, 1000);
+    assert_eq!(shape.frames(), 3);
+    let frame = usize::try_from(FRAME_BYTES).unwrap();
+    let full = usize::try_from(FULL).unwrap();
+    assert!(stored[..full] == plain[..full] && stored[frame..frame + full] == plain[full..2 * full]);
+    assert!(open(&key(1), shape, &stored).unwrap() == plain);
+    // Equal contents of another object are no equal bytes: each is deleted by itself.
+    let (_, others) = seal(Sealing::Plain, &key(2), &plain, 1000);
+    assert!(others != stored);
+    assert_eq!(open(&key(2), shape, &stored), Err(OpenError::Forged { index: 0 }));
+    let swapped = [&stored[frame..2 * frame], &stored[..frame], &stored[2 * frame..]].concat();
+    assert_eq!(open(&key(1), shape, &swapped), Err(OpenError::Forged { index: 0 }));
+    let shorter = StreamShape::new(Sealing::Plain, 2 * FULL).unwrap();
+    assert_eq!(open(&key(1), shorter, &stored[..2 * frame]), Err(OpenError::Forged { index: 1 }));
 }
 
 #[test]

@@ -464,7 +464,8 @@ pub enum SealingKind {
     /// STREAM over XChaCha20-Poly1305: frames of 65,536 bytes, the last possibly shorter, each ending in its tag of
     /// 16. The nonce of frame i is 19 zero bytes, i as big-endian u32, and 1 for the last frame, else 0.
     Xchacha20Poly1305 = 1,
-    /// Public bytes, in frames of 65,536.
+    /// Bytes as they are, in frames as of kind 1. Where the tag would be are the first 16 bytes of HMAC-SHA-256 with the
+    /// stream's key over "blackhole/storage/place of a frame" 0x00 and the nonce of kind 1.
     Plain = 2,
     /// STREAM over AES-256-GCM: frames as of kind 1. The nonce of frame i is 7 zero bytes, i as big-endian u32, and 1
     /// for the last frame, else 0.

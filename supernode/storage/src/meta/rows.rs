@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use shared::storage::seal::Sealing;
+
 use super::MetaError;
 
 /// Whether a bucket keeps what is overwritten and deleted.
@@ -138,6 +140,9 @@ pub struct UploadRow {
     /// The key that seals its parts and the door's headers of the object to be, both sealed by the object's path, in
     /// hexadecimal digits.
     pub sealed: String,
+    /// How its parts are sealed, whatever the node does with other objects by now.
+    #[serde(default = "first_sealing")]
+    pub sealing: Sealing,
     /// The tags of the object to be.
     pub tags: Vec<(String, String)>,
     /// The retention of the object to be.
@@ -147,6 +152,11 @@ pub struct UploadRow {
     /// The ACL of the object to be.
     #[serde(default)]
     pub acl: Option<String>,
+}
+
+/// What all uploads had before they said so.
+fn first_sealing() -> Sealing {
+    Sealing::XChaCha20Poly1305
 }
 
 /// A part of an upload.

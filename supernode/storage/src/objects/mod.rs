@@ -22,7 +22,7 @@ mod writer;
 pub use customer::CustomerKey;
 pub use keys::Keys;
 pub use segments::{LocalSegments, Segments, StoredSegment};
-pub use service::{NewObject, Objects, Opened, Upload};
+pub use service::{NewObject, Objects, Opened, Upload, usual_sealing};
 pub use writer::{PlainStream, WriteError, Written};
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub struct Objects {
     pub(super) segments: Arc<dyn Segments>,
     pub(super) keys: Keys,
     pub(super) readers: Readers,
+    sealing: Sealing,
     /// The last number of a record that was signed.
     sequence: Arc<AtomicU64>,
 }
@@ -83,6 +84,12 @@ impl Opened {
         self.opens = customer.mixed(&self.key);
     }
 
+    /// How its bytes are sealed.
+    #[must_use]
+    pub fn sealing(&self) -> Sealing {
+        self.draft.sealing
+    }
+
     /// The lengths of its parts before sealing; one where it came whole.
     pub fn part_bytes(&self) -> impl Iterator<Item = u64> + '_ {
         self.draft.streams().map(StreamShape::plain_bytes)
@@ -109,10 +116,16 @@ impl Upload {
 }
 
 impl Objects {
-    /// Over metadata and segments.
+    /// Over metadata and segments. `sealing` is how bytes are sealed that nobody wants sealed otherwise.
     #[must_use]
-    pub fn new(meta: Meta, segments: Arc<dyn Segments>, keys: Keys) -> Self {
-        Self { meta, segments, keys, readers: Readers::default(), sequence: Arc::default() }
+    pub fn new(meta: Meta, segments: Arc<dyn Segments>, keys: Keys, sealing: Sealing) -> Self {
+        Self { meta, segments, keys, readers: Readers::default(), sealing, sequence: Arc::default() }
+    }
+
+    /// How the bytes of an object are to be sealed, for whoever insists on it or does not.
+    #[must_use]
+    pub fn sealing(&self, insists: bool) -> Sealing {
+        if insists && self.sealing == Sealing::Plain { usual_sealing() } else { self.sealing }
     }
 
     /// The metadata.
@@ -135,11 +148,12 @@ impl Objects {
     pub async fn write(
         &self,
         bytes: PlainStream,
+        sealing: Sealing,
         customer: Option<&CustomerKey>,
     ) -> Result<(ObjectKey, Written), WriteError> {
         let key = ObjectKey::from_bytes(random()?);
         let seals = customer.map_or_else(|| key.clone(), |customer| customer.mixed(&key));
-        let written = writer::write(&self.segments, &seals, random()?, true, bytes).await?;
+        let written = writer::write(&self.segments, (sealing, &seals), random()?, true, bytes).await?;
         Ok((key, written))
     }
 
@@ -155,8 +169,9 @@ impl Objects {
         new: NewObject,
         condition: Condition,
     ) -> Result<Option<VersionId>, WriteError> {
-        let Written { plain_bytes, body, stored } = written;
-        let mut version = self.version(bucket, path, key, body, plain_bytes, new).await?;
+        let Written { plain_bytes, sealing, body, stored } = written;
+        let contents = Contents { key, sealing, body, plain_bytes };
+        let mut version = self.version(bucket, path, contents, new).await?;
         version.new_segments = new_segments(&stored.done);
         let (meta, bucket, path) = (self.meta.clone(), bucket.to_owned(), path.to_owned());
         // From here on it goes to its end, whether or not anybody waits: segments that are referred to must not go.
@@ -229,12 +244,13 @@ impl Objects {
         new: NewObject,
         condition: Condition,
     ) -> Result<Option<VersionId>, WriteError> {
-        let (body, bytes) = (from.draft.body.clone(), from.draft.plain_bytes());
+        let (body, plain_bytes) = (from.draft.body.clone(), from.draft.plain_bytes());
         let shared = match &body {
             Body::Inline(_) => Vec::new(),
             Body::Parts(parts) => parts.iter().flat_map(|part| part.segments.iter().copied()).collect(),
         };
-        let mut version = self.version(bucket, path, from.key.clone(), body, bytes, new).await?;
+        let contents = Contents { key: from.key.clone(), sealing: from.draft.sealing, body, plain_bytes };
+        let mut version = self.version(bucket, path, contents, new).await?;
         version.shared_segments = shared;
         Ok(self.meta.put_object(bucket, path, condition, version).await?)
     }
@@ -243,7 +259,13 @@ impl Objects {
     ///
     /// # Errors
     /// [`WriteError::Meta`].
-    pub async fn begin_upload(&self, bucket: &str, path: &str, new: NewObject) -> Result<String, WriteError> {
+    pub async fn begin_upload(
+        &self,
+        bucket: &str,
+        path: &str,
+        sealing: Sealing,
+        new: NewObject,
+    ) -> Result<String, WriteError> {
         let account = self.meta.bucket(bucket).await?.account;
         let upload = hex::encode(random::<16>()?);
         let key = ObjectKey::from_bytes(random()?);
@@ -252,6 +274,7 @@ impl Objects {
         let row = UploadRow {
             begun: runtime::unix_now().0,
             sealed: hex::encode(sealed),
+            sealing,
             tags: new.tags,
             retention: new.retention,
             legal_hold: new.legal_hold,
@@ -280,7 +303,7 @@ impl Objects {
     /// # Errors
     /// [`WriteError`]; nothing is left behind then.
     pub async fn write_part(&self, upload: &Upload, bytes: PlainStream) -> Result<Written, WriteError> {
-        writer::write(&self.segments, &upload.seals, random()?, false, bytes).await
+        writer::write(&self.segments, (upload.row.sealing, &upload.seals), random()?, false, bytes).await
     }
 
     /// Enters a part that was written. `row`'s place is filled in here.
@@ -294,7 +317,7 @@ impl Objects {
         written: Written,
         mut row: PartRow,
     ) -> Result<(), WriteError> {
-        let Written { plain_bytes, body, stored } = written;
+        let Written { plain_bytes, sealing: _, body, stored } = written;
         let Body::Parts(parts) = body else {
             return Err(WriteError::System("a part is never kept in a record".into()));
         };
@@ -323,20 +346,22 @@ impl Objects {
         new: NewObject,
         condition: Condition,
     ) -> Result<Option<VersionId>, WriteError> {
-        let mut bytes = 0;
+        let sealing = upload.row.sealing;
+        let mut plain_bytes = 0;
         let mut body = Vec::with_capacity(parts.len());
         for (number, part) in parts {
-            let shape = StreamShape::new(Sealing::XChaCha20Poly1305, part.bytes);
+            let shape = StreamShape::new(sealing, part.bytes);
             let shape = shape.ok_or(MetaError::InvalidPart(*number))?;
             debug_assert_eq!(shape.sealed_bytes().div_ceil(MAX_SEGMENT_BYTES), part.segments.len() as u64);
-            bytes += part.bytes;
+            plain_bytes += part.bytes;
             let segments = part.segments.iter().map(|id| SegmentId(*id)).collect();
             body.push(Part { shape, salt: part.salt, segments });
         }
         let shared = body.iter().flat_map(|part| part.segments.iter().copied()).collect();
         let kept = parts.iter().map(|(number, part)| (*number, part.salt)).collect();
         let body = Body::Parts(body);
-        let mut version = self.version(bucket, path, upload.key.clone(), body, bytes, new).await?;
+        let contents = Contents { key: upload.key.clone(), sealing, body, plain_bytes };
+        let mut version = self.version(bucket, path, contents, new).await?;
         version.shared_segments = shared;
         Ok(self.meta.complete_upload(bucket, path, id, kept, condition, version).await?)
     }
@@ -345,19 +370,13 @@ impl Objects {
         &self,
         bucket: &str,
         path: &str,
-        key: ObjectKey,
-        body: Body,
-        bytes: u64,
+        contents: Contents,
         new: NewObject,
     ) -> Result<NewVersion, WriteError> {
         let account = self.meta.bucket(bucket).await?.account;
         let now = runtime::unix_now();
-        let draft = ObjectDraft {
-            sequence: self.next_sequence(now),
-            modified: now,
-            sealing: Sealing::XChaCha20Poly1305,
-            body,
-        };
+        let Contents { key, sealing, body, plain_bytes: bytes } = contents;
+        let draft = ObjectDraft { sequence: self.next_sequence(now), modified: now, sealing, body };
         let NewObject { etag, parts, attributes, tags, retention, legal_hold, acl } = new;
         let secret = ObjectSecret { key, attributes };
         let record_key = self.record_key(&account, bucket, path)?;
@@ -386,6 +405,24 @@ impl Objects {
         let last = self.sequence.fetch_max(least, Ordering::Relaxed).max(least);
         self.sequence.fetch_add(1, Ordering::Relaxed).max(last) + 1
     }
+}
+
+/// An object's bytes, and what opens them.
+struct Contents {
+    key: ObjectKey,
+    sealing: Sealing,
+    body: Body,
+    plain_bytes: u64,
+}
+
+/// What this processor seals by fastest.
+#[must_use]
+pub fn usual_sealing() -> Sealing {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("aes") && is_x86_feature_detected!("pclmulqdq") {
+        return Sealing::Aes256Gcm;
+    }
+    Sealing::XChaCha20Poly1305
 }
 
 fn new_segments(stored: &[super::StoredSegment]) -> Vec<NewSegment> {

@@ -55,6 +55,8 @@ pub enum WriteError {
 pub struct Written {
     /// Its length before sealing.
     pub plain_bytes: u64,
+    /// How it was sealed.
+    pub(super) sealing: Sealing,
     /// Where it lies.
     pub(super) body: Body,
     pub(super) stored: Stored,
@@ -123,7 +125,7 @@ impl Drop for Stored {
 /// Seals and stores a stream. With `inline`, a short one becomes part of its record.
 pub(super) async fn write(
     segments: &Arc<dyn Segments>,
-    key: &ObjectKey,
+    (sealing, key): (Sealing, &ObjectKey),
     salt: [u8; 16],
     inline: bool,
     mut bytes: PlainStream,
@@ -140,13 +142,14 @@ pub(super) async fn write(
     }
     let mut sealed = Vec::with_capacity(PIECE_BYTES);
     if ended && head.len() as u64 <= MAX_INLINE_BYTES {
-        let mut sealer = Sealer::new(Sealing::XChaCha20Poly1305, &key.stream(&[0; 16]));
+        let mut sealer = Sealer::new(sealing, &key.stream(&[0; 16]));
         sealer.update(&head, &mut sealed)?;
         let shape = sealer.finish(&mut sealed);
         let stored = Stored::new(Arc::clone(segments));
-        return Ok(Written { plain_bytes: shape.plain_bytes(), body: Body::Inline(sealed), stored });
+        let (plain_bytes, body) = (shape.plain_bytes(), Body::Inline(sealed));
+        return Ok(Written { plain_bytes, sealing, body, stored });
     }
-    let mut sealer = Sealer::new(Sealing::XChaCha20Poly1305, &key.stream(&salt));
+    let mut sealer = Sealer::new(sealing, &key.stream(&salt));
     let mut spool = Spool { stored: Stored::new(Arc::clone(segments)), current: None, room: 0 };
     sealer.update(&head, &mut sealed)?;
     drop(head);
@@ -160,7 +163,7 @@ pub(super) async fn write(
     spool.push(sealed.into()).await?;
     let stored = spool.finish().await?;
     let part = Part { shape, salt, segments: stored.done.iter().map(|stored| stored.id).collect() };
-    Ok(Written { plain_bytes: shape.plain_bytes(), body: Body::Parts(vec![part]), stored })
+    Ok(Written { plain_bytes: shape.plain_bytes(), sealing, body: Body::Parts(vec![part]), stored })
 }
 
 /// Cuts a stream of sealed bytes into segments.

@@ -9,6 +9,7 @@ use s3s::{
     },
     s3_error,
 };
+use shared::storage::seal::Sealing;
 
 use super::{
     Door,
@@ -59,8 +60,9 @@ impl Door {
     ) -> S3Result<S3Response<CopyObjectOutput>> {
         let caller = self.caller(request.credentials.as_ref())?;
         let input = request.input;
-        customer::known(input.server_side_encryption.as_ref())?;
+        let insists = customer::insists(input.server_side_encryption.as_ref())?;
         let customer = customer::said_key!(input)?;
+        let sealing = self.objects.sealing(insists || customer.is_some());
         let source_key = customer::said_source_key!(input)?;
         let (opened, row, old) = self
             .open_source(
@@ -113,14 +115,15 @@ impl Door {
         attributes.customer = customer.as_ref().map(Said::mark);
         let algorithm = input.checksum_algorithm.as_ref().map(|algorithm| algorithm.as_str().to_lowercase());
         let known = algorithm.as_ref().is_none_or(|algorithm| old.checksums.contains_key(algorithm));
-        // What is sealed with other keys, or wants another checksum, has to go through our hands.
-        let rewritten = if customer.is_some() || source_key.is_some() || !known {
+        // What is sealed otherwise, or wants another checksum, has to go through our hands.
+        let unsealed = insists && opened.sealing() == Sealing::Plain;
+        let rewritten = if customer.is_some() || source_key.is_some() || !known || unsealed {
             write::length_within(i64::try_from(row.bytes).ok())?;
             let bytes = self.objects.read(&opened, 0..row.bytes).map(|piece| piece.map_err(Into::into));
             let (bytes, outcome) =
                 body::inspect_plain(bytes.boxed(), Claims { algorithm, ..Default::default() })?;
             let key = customer.as_ref().map(|said| &said.key);
-            let written = self.objects.write(bytes, key).await.map_err(error::write)?;
+            let written = self.objects.write(bytes, sealing, key).await.map_err(error::write)?;
             let digests = outcome.take()?;
             attributes.set_checksum(digests.checksum, "FULL_OBJECT");
             Some((written, hex::encode(customer::etag(customer.as_ref(), digests.md5))))

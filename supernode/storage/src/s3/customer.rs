@@ -28,10 +28,11 @@ pub(super) struct Mark {
     proof: [u8; 32],
 }
 
-/// Objects are always sealed by this node; a key of S3's own key service is not here.
-pub(super) fn known(asked: Option<&ServerSideEncryption>) -> S3Result<()> {
+/// Whether the client insists that this node seals the object. A key of S3's own key service is not here.
+pub(super) fn insists(asked: Option<&ServerSideEncryption>) -> S3Result<bool> {
     match asked.map(ServerSideEncryption::as_str) {
-        None | Some(ALGORITHM) => Ok(()),
+        None => Ok(false),
+        Some(ALGORITHM) => Ok(true),
         Some("aws:kms" | "aws:kms:dsse") => Err(s3_error!(NotImplemented, "SSE-KMS is not implemented")),
         Some(_) => Err(s3_error!(InvalidArgument, "The encryption method specified is not supported")),
     }

@@ -59,8 +59,9 @@ impl Door {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
-        customer::known(input.server_side_encryption.as_ref())?;
+        let insists = customer::insists(input.server_side_encryption.as_ref())?;
         let customer = customer::said_key!(input)?;
+        let sealing = self.objects.sealing(insists || customer.is_some());
         let mut attributes = headers!(input);
         attributes.customer = customer.as_ref().map(Said::mark);
         let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
@@ -83,7 +84,7 @@ impl Door {
             acl: acl::of_write(&bucket, acl::asked_acl!(input))?,
             ..Default::default()
         };
-        let upload = self.objects.begin_upload(&input.bucket, &input.key, new).await;
+        let upload = self.objects.begin_upload(&input.bucket, &input.key, sealing, new).await;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

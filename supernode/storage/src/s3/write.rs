@@ -65,8 +65,9 @@ impl Door {
         let algorithm = body::algorithm(request.input.checksum_algorithm.as_ref(), &request.headers);
         let trailers = request.trailing_headers.take();
         let input = request.input;
-        customer::known(input.server_side_encryption.as_ref())?;
+        let insists = customer::insists(input.server_side_encryption.as_ref())?;
         let customer = customer::said_key!(input)?;
+        let sealing = self.objects.sealing(insists || customer.is_some());
         length_within(input.content_length)?;
         let condition = condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let mut attributes = headers!(input);
@@ -95,8 +96,8 @@ impl Door {
             trailers,
         };
         let (bytes, outcome) = body::inspect(input.body, claims)?;
-        let written =
-            self.objects.write(bytes, customer.as_ref().map(|said| &said.key)).await.map_err(error::write)?;
+        let key = customer.as_ref().map(|said| &said.key);
+        let written = self.objects.write(bytes, sealing, key).await.map_err(error::write)?;
         let digests = outcome.take()?;
         self.meters.received(written.1.plain_bytes);
         attributes.set_checksum(digests.checksum, "FULL_OBJECT");

@@ -20,12 +20,13 @@ import time
 import urllib.parse
 
 import requests_free as raw
-from rivals import Garage, Ours, Rclone, Spread, SyncedGarage
+from rivals import Garage, Ours, Rclone, Spread, SyncedGarage, Unsealed
 
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 NOTES = [
-    "We seal each object with a key of its own and sync it to the disk before we answer; rclone does neither, and Garage syncs where it is told to.",
+    "We seal each object with a key of its own, unless told not to, and sync it to the disk before we answer; rclone does "
+    "neither, and Garage syncs where it is told to.",
     "With 4 of 12 the door's objects lie with twelve processes on the same disk, three times the bytes, each shard synced "
     "and signed for; their CPU is in brackets: theirs are other people's machines.",
 ]
@@ -97,7 +98,7 @@ def main():
     asked = arguments.parse_args()
     large, small = os.urandom(asked.large * MIB), os.urandom(4096)
     names = iter(range(1 << 40))
-    kinds = [Ours, Spread, Rclone] + ([Garage, SyncedGarage] if "GARAGE" in os.environ else [])
+    kinds = [Unsealed, Ours, Spread, Rclone] + ([Garage, SyncedGarage] if "GARAGE" in os.environ else [])
     with tempfile.TemporaryDirectory(prefix="bench-s3-") as directory:
         servers = []
         try:
@@ -121,7 +122,7 @@ def main():
 
 def report(rounds, asked, names):
     print(f"{asked.rounds} rounds, {asked.large} MiB three times and 4 KiB {asked.number} times a round; medians")
-    ours = [Ours.name, Spread.name]
+    ours = [Unsealed.name, Ours.name, Spread.name]
     print(f"{'':12}{'':22}{'wall, s':>9}{'CPU, s':>9}{'(holders)':>11}   how much longer others took: wall, CPU")
     ratios = {}
     for what in rounds[0][names[0]]:

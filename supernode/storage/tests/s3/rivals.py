@@ -37,14 +37,22 @@ class Ours:
     """One node, objects sealed, each segment whole on its disk."""
 
     name = "blackhole"
+    settings = ""
 
     def __init__(self, directory):
-        self.node = Node(quota_mib=8192)
+        self.node = Node(quota_mib=8192, extra=self.settings)
         self.url, self.key, self.pid = self.node.url, self.node.key(), self.node.process.pid
         self.others = []
 
     def end(self):
         self.node.end()
+
+
+class Unsealed(Ours):
+    """The same without sealing."""
+
+    name = "blackhole, unsealed"
+    settings = 'sealing = "none"\n'
 
 
 class Spread:
