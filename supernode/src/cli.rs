@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    account, channel, config, ipfs_command, key, payment_command, payout, publish, stake, storage_command,
-    storage_grants, storage_keys, wire_up,
+    account, channel, config, escrow, ipfs_command, key, payment_command, payout, publish, stake,
+    storage_command, storage_grants, storage_keys, wire_up,
 };
 
 /// The People's Cloud: websites delivered tab to tab.
@@ -39,6 +39,9 @@ enum Command {
     /// A node's record on the chain, and what it has at stake.
     #[command(subcommand)]
     Stake(stake::What),
+    /// Money for jobs, held from the agreement to the result.
+    #[command(subcommand)]
+    Escrow(escrow::What),
     /// Payouts to many small earners.
     #[command(subcommand)]
     Payout(payout::What),
@@ -130,6 +133,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Channel(what) => channel::run(&what),
         Command::Payment(what) => payment_command::run(&what),
         Command::Stake(what) => stake::run(&what),
+        Command::Escrow(what) => escrow::run(&what),
         Command::Payout(what) => payout::run(&what),
         Command::Storage(StorageCommand::Key(command)) => match command {
             AccessKeyCommand::Create { node, account } => {

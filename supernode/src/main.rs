@@ -5,6 +5,7 @@ mod account;
 mod channel;
 mod cli;
 mod config;
+mod escrow;
 mod ipfs;
 mod ipfs_command;
 mod key;

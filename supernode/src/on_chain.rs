@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use chain::{Chain, ChainError};
 use clap::Args;
-use shared::economy::Amount;
+use shared::{economy::Amount, identity::AccountKey};
 
 use crate::config::Config;
 
@@ -26,20 +26,31 @@ pub(crate) fn run(
     of: &Of,
     errand: impl AsyncFnOnce(&Chain, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let config: Config = runtime::load(&of.config)?;
-    let section = config.chain.with_context(|| {
-        let file = of.config.display();
-        format!("{file} has no section [chain]; add one with chain_id, channels, coin_price and rpc")
-    })?;
+    let (section, data_dir) = section(of)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(async {
-        let chain = chain::reach(&section, &config.node.data_dir).await?;
-        errand(&chain, &config.node.data_dir).await
+        let chain = chain::reach(&section, &data_dir).await?;
+        errand(&chain, &data_dir).await
     });
     done.map_err(|error| match error.downcast_ref::<ChainError>().and_then(ChainError::remedy) {
         Some(remedy) => anyhow::anyhow!("{error:#}\n{remedy}"),
         None => error,
     })
+}
+
+/// The account's key, for what is signed and not sent.
+pub(crate) fn key(of: &Of) -> anyhow::Result<AccountKey> {
+    let (section, data_dir) = section(of)?;
+    runtime::load_account_key(&section.key_file(&data_dir)).context("[chain] key_file")
+}
+
+fn section(of: &Of) -> anyhow::Result<(chain::Config, PathBuf)> {
+    let config: Config = runtime::load(&of.config)?;
+    let section = config.chain.with_context(|| {
+        let file = of.config.display();
+        format!("{file} has no section [chain]; add one with chain_id, channels, coin_price and rpc")
+    })?;
+    Ok((section, config.node.data_dir))
 }
 
 /// Reads an amount: whole base units of the token, above zero.

@@ -5,6 +5,7 @@
 //! (cumulative vouchers, epochs used once) see to it that nothing is done twice.
 
 mod error;
+mod escrow;
 mod history;
 mod payouts;
 mod stakes;
@@ -35,6 +36,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use error::ChainError;
+pub use escrow::{JobState, Stage};
 pub use payouts::PayoutState;
 pub use stakes::NodeState;
 
@@ -93,6 +95,8 @@ pub struct Others {
     pub stakes: Option<Account>,
     /// `Payouts`.
     pub payouts: Option<Account>,
+    /// `PaymentManager`.
+    pub escrow: Option<Account>,
 }
 
 /// One account on one chain.
@@ -127,7 +131,7 @@ impl Chain {
         if found != contract.chain_id {
             return Err(ChainError::WrongChain { expected: contract.chain_id, found });
         }
-        let known = [Some(contract.address), others.stakes, others.payouts];
+        let known = [Some(contract.address), others.stakes, others.payouts, others.escrow];
         for account in known.into_iter().flatten() {
             if within(provider.get_code_at(address(account)).into_future()).await?.is_empty() {
                 return Err(ChainError::NoContract(account));

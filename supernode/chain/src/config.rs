@@ -37,6 +37,9 @@ pub struct Config {
     /// `Payouts`, where this node pays tabs.
     #[serde(default, deserialize_with = "optional_account")]
     pub payouts: Option<Account>,
+    /// `PaymentManager`, where this account pays for jobs or does them.
+    #[serde(default, deserialize_with = "optional_account")]
+    pub escrow: Option<Account>,
     /// What a whole coin of the chain (10¹⁸ wei) is worth, in base units of the token.
     pub coin_price: u64,
     /// Claim once the money is worth so many times the gas.
@@ -92,7 +95,7 @@ impl Config {
     /// The contracts beside it.
     #[must_use]
     pub fn others(&self) -> Others {
-        Others { stakes: self.stakes, payouts: self.payouts }
+        Others { stakes: self.stakes, payouts: self.payouts, escrow: self.escrow }
     }
 
     /// Where the account's key is.

@@ -12,7 +12,7 @@ use shared::{
 };
 
 use crate::{
-    purse::FinalState,
+    purse::{FinalState, JobMoves},
     store::{BookedChannel, Direction},
 };
 
@@ -84,9 +84,13 @@ impl<'a> Entries<'a> {
             staked = staked.plus(stake.amount.plus(stake.withdrawn).less(known));
             unstaked = unstaked.plus(stake.withdrawn);
         }
-        let wallet = self.has(Book::Wallet).plus(withdrawn).plus(unstaked);
-        let used = state.wallet.plus(deposited).plus(staked);
+        let sum = |of: fn(&JobMoves) -> Amount| state.jobs.values().map(of).sum::<Amount>();
+        let back = sum(|job| job.refunded).plus(state.jobs_earned);
+        let wallet = self.has(Book::Wallet).plus(withdrawn).plus(unstaked).plus(back);
+        let used = state.wallet.plus(deposited).plus(staked).plus(sum(|job| job.locked));
         self.post(Posting::Received, used.less(wallet))?;
+        self.post(Posting::EscrowEarned, state.jobs_earned)?;
+        self.jobs(state, |moves| moves.locked.is_zero())?;
         self.post(Posting::Deposited, deposited)?;
         for (node, stake) in &state.stakes {
             let known = self.has(Book::Stake(*node));
@@ -110,7 +114,18 @@ impl<'a> Entries<'a> {
         }
         self.claimed_from_us(booked, state)?;
         self.post(Posting::Withdrawn, withdrawn)?;
+        self.jobs(state, |moves| !moves.locked.is_zero())?;
         self.post(Posting::Sent, wallet.less(used))
+    }
+
+    /// What happened to jobs that we pay for, of those that are `meant`.
+    fn jobs(&mut self, state: &FinalState, meant: impl Fn(&JobMoves) -> bool) -> Result<(), LedgerError> {
+        for (job, moves) in state.jobs.iter().filter(|(_, moves)| meant(moves)) {
+            self.post(Posting::Escrowed(*job), moves.locked)?;
+            self.post(Posting::EscrowPaid(*job), moves.paid)?;
+            self.post(Posting::EscrowRefunded(*job), moves.refunded)?;
+        }
+        Ok(())
     }
 
     /// A payer's money arrived. More than we knew of was promised to a disk that we lost.

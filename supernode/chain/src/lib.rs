@@ -25,14 +25,18 @@ pub use charging::{
     Billed, Billing, BillingError, Charge, ChargingConfig, Delivered, LINES_MAX, PaidStands, Pay, Paying,
     PayingError, Payment, SiteStands,
 };
-pub use client::{At, BlockRef, Chain, ChainError, ChannelState, NodeState, Others, PayoutState};
+pub use client::{
+    At, BlockRef, Chain, ChainError, ChannelState, JobState, NodeState, Others, PayoutState, Stage,
+};
 pub use config::Config;
 pub use earnings::{
     Day, Earnings, EarningsConfig, EarningsError, News, Place, Session, Sums, Teller, Totals, evidence,
     recorder,
 };
 pub use meters::Meters;
-pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState, Stands};
+pub use purse::{
+    FinalState, GUARDED_MAX, JobMoves, PEERS_MAX, Purse, PurseError, Settlement, StakeState, Stands,
+};
 pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};
 pub use store::{BookedChannel, Direction, StoreError};

@@ -87,6 +87,10 @@ pub struct FinalState {
     pub channels: BTreeMap<(Direction, Account), BookedChannel>,
     /// What is at stake, by node.
     pub stakes: BTreeMap<Word, StakeState>,
+    /// What happened to jobs that we pay for since the block that was booked last.
+    pub jobs: BTreeMap<Word, JobMoves>,
+    /// What jobs that we did brought since then.
+    pub jobs_earned: Amount,
 }
 
 /// How one channel stands, by vouchers.
@@ -100,6 +104,17 @@ pub struct Stands {
     pub owed: Amount,
     /// What may be owed before service stops; nothing where we are the payer.
     pub window: Amount,
+}
+
+/// What some blocks did to one job's money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobMoves {
+    /// Locked for it.
+    pub locked: Amount,
+    /// Given to who did it.
+    pub paid: Amount,
+    /// Given back to us.
+    pub refunded: Amount,
 }
 
 /// One node's stake.
@@ -263,6 +278,13 @@ impl Purse {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
+    }
+
+    /// Jobs that we pay for and that are not over.
+    pub fn open_jobs(&self) -> BTreeSet<Word> {
+        let inner = self.lock();
+        let job = |(book, _)| if let Book::Escrow(job) = book { Some(job) } else { None };
+        inner.ledger.balances().filter_map(job).collect()
     }
 
     // ── The world speaks ──

@@ -286,7 +286,7 @@ pub async fn reach(config: &Config, data_dir: &Path) -> anyhow::Result<Chain> {
 }
 
 const MISFIT: &str = "the section [chain] does not fit the chain behind its rpc: correct rpc, chain_id, channels, \
-                      stakes or payouts, or remove rpc to run unsettled";
+                      stakes, payouts or escrow, or remove rpc to run unsettled";
 const AWAY: &str = "the chain's node does not answer; claims wait for it";
 
 const fn word(error: &ChainError) -> &'static str {

@@ -261,6 +261,9 @@ impl Settler {
             let withdrawn = self.chain.stake_withdrawn(*node, since, block.number).await?;
             state.stakes.insert(*node, StakeState { amount, withdrawn });
         }
+        let since = booked.unwrap_or(block.number) + 1;
+        (state.jobs, state.jobs_earned) =
+            self.chain.job_moves(self.purse.open_jobs(), since, block.number).await?;
         let purse = self.purse.clone();
         let booked = tokio::task::spawn_blocking(move || purse.reconcile(unix, &state)).await;
         Ok(booked.map_err(|_| PurseError::Failed)??)

@@ -27,14 +27,25 @@ impl Operator {
         anvil.fund(own, tokens).await;
         let section = format!(
             "[chain]\nrpc = \"{}\"\nchain_id = 31337\nchannels = \"{}\"\nstakes = \"{}\"\npayouts = \"{}\"\n\
+             escrow = \"{}\"\n\
              coin_price = 100000\npoll_seconds = 1\nkey_file = {file:?}\n",
             anvil.url,
             account(anvil.channels),
             account(anvil.stakes),
             account(anvil.payouts),
+            account(anvil.escrow),
         );
         let config = world.config("data", &section).to_str().unwrap().to_owned();
         Self { anvil, world, section, config, own }
+    }
+
+    /// Somebody else on the same chain, with coins for gas: the account, and its configuration.
+    async fn party(&self, name: &str) -> (Account, String) {
+        let file = self.world.text(&format!("{name}.key"));
+        let account: Account = run(&["account", "new", &file]).trim().parse().unwrap();
+        self.anvil.fund(account, 0).await;
+        let section = self.section.replace("account.key", &format!("{name}.key"));
+        (account, self.world.config(name, &section).to_str().unwrap().to_owned())
     }
 
     fn with<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
@@ -197,4 +208,53 @@ async fn without_a_chain_a_command_says_what_to_add() {
     refused(&section("rpc = \"http://127.0.0.1:9/\"\n"), "see that `rpc` in the section [chain] is right");
     let anvil = Anvil::new().await;
     refused(&section(&format!("rpc = \"{}\"\n", anvil.url)), "correct rpc, chain_id, channels");
+}
+
+#[tokio::test]
+async fn a_job_is_paid_for_the_result_that_its_client_has_and_split_as_both_signed() {
+    let client = Operator::new(1_000_000).await;
+    let (provider_account, provider) = client.party("provider").await;
+    let (arbiter_account, arbiter) = client.party("arbiter").await;
+    let does = |config: &str, arguments: &[&str]| run(&[arguments, &["--config", config]].concat());
+    client.world.file("task.txt", b"count to ten");
+    client.world.file("result.txt", b"1 2 3 4 5 6 7 8 9 10");
+    client.world.file("other.txt", b"1 2 3");
+    let [task, result, other] = ["task.txt", "result.txt", "other.txt"].map(|file| client.world.text(file));
+    let create = |salt: &str| {
+        let (to, by) = (provider_account.to_string(), arbiter_account.to_string());
+        let terms = ["escrow", "create", "--provider", &to, "--arbiter", &by, "--amount", "1001"];
+        let created = client.does(&[&terms[..], &["--specification", &task, "--salt", salt]].concat());
+        says(&created, &["open: its provider delivers", "amount 1001"]);
+        created.lines().next().unwrap().strip_prefix("job ").unwrap().to_owned()
+    };
+    let job = create("0");
+    client.is_refused(&["escrow", "deliver", &job, &result], &["NotParty", "another party"]);
+    assert!(does(&provider, &["escrow", "deliver", &job, &result]).contains("delivered: its client"));
+    client.is_refused(&["escrow", "accept", &job, &other], &["ResultDiffers", "look at what you have"]);
+    client.is_refused(&["escrow", "close", &job], &["TooEarly", "escrow show"]);
+    client.is_refused(&["escrow", "accept", &job, "nowhere.txt"], &["nor a file"]);
+    says(&client.does(&["escrow", "accept", &job, &result]), &["closed"]);
+    says(&does(&provider, &["account", "balance"]), &["wallet 1001"]);
+    client.is_refused(&["escrow", "accept", &job, &result], &["NotParty", "or it is over"]);
+
+    let job = create("1");
+    does(&provider, &["escrow", "deliver", &job, &other]);
+    assert!(client.does(&["escrow", "dispute", &job, &task]).contains("disputed: its arbiter"));
+    let signed = does(&provider, &["escrow", "sign-split", &job, "400"]);
+    let said = |name: &str| signed.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let (until, signature) = (said("until "), said("signature "));
+    let split = |amount| ["escrow", "split", &job, amount, "--until", &until, "--signature", &signature];
+    client.is_refused(&split("399"), &["NotSignedBy"]);
+    says(&client.does(&split("400")), &["closed"]);
+    says(&does(&provider, &["account", "balance"]), &["wallet 1401"]);
+    says(&client.does(&["account", "balance"]), &["wallet 998599"]);
+
+    let job = create("2");
+    does(&provider, &["escrow", "deliver", &job, &other]);
+    client.does(&["escrow", "dispute", &job, &task]);
+    says(&does(&arbiter, &["escrow", "rule", &job, "0"]), &["closed"]);
+    says(&client.does(&["account", "balance"]), &["wallet 998599"]);
+    client.is_refused(&["escrow", "collect"], &["nothing is owed"]);
+    let nobody = format!("0x{}", "00".repeat(32));
+    assert!(client.does(&["escrow", "show", &nobody]).contains("never was one"));
 }

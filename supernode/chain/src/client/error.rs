@@ -1,7 +1,7 @@
 //! What goes wrong with a chain, and what to do about it.
 
 use abi::{
-    Dollar, PaymentChannels, Payouts, StakeRegistry,
+    Dollar, PaymentChannels, PaymentManager, Payouts, StakeRegistry,
     alloy::{
         primitives::Bytes,
         sol_types::{Revert, SolError as _, SolInterface as _},
@@ -82,13 +82,14 @@ fn refusal(data: &[u8]) -> String {
         .map(|error| format!("{error:?}"))
         .or_else(|_| Payouts::PayoutsErrors::abi_decode(data).map(|error| format!("{error:?}")))
         .or_else(|_| StakeRegistry::StakeRegistryErrors::abi_decode(data).map(|error| format!("{error:?}")))
+        .or_else(|_| PaymentManager::PaymentManagerErrors::abi_decode(data).map(|error| format!("{error:?}")))
         .or_else(|_| Dollar::DollarErrors::abi_decode(data).map(|error| format!("{error:?}")))
         .or_else(|_| Revert::abi_decode(data).map(|error| error.reason));
     named.unwrap_or_else(|_| Bytes::copy_from_slice(data).to_string())
 }
 
 /// What contracts say, by the beginning of it, and what helps.
-const REMEDIES: [(&str, &str); 14] = [
+const REMEDIES: [(&str, &str); 21] = [
     ("FreeTooLow", "see `blackhole account balance`, and deposit more with `blackhole account deposit`"),
     ("ERC20InsufficientBalance", "the account has fewer tokens than that: see `blackhole account balance`"),
     (
@@ -101,7 +102,17 @@ const REMEDIES: [(&str, &str); 14] = [
     ("StakeTooLow", "less than that is at stake: see `blackhole stake show`"),
     ("NotOperator", "no node of this account and key is recorded: `blackhole stake register` does that"),
     ("NothingUnbonding", "nothing is on its way out: `blackhole stake unbond` begins it"),
-    ("TooEarly", "come back once it is free: see `blackhole stake show` for when"),
+    (
+        "TooEarly",
+        "somebody has time until then: see `blackhole stake show` or `blackhole escrow show` for until when",
+    ),
+    ("TooLate", "its time was over: see `blackhole escrow show` for what can be done now"),
+    ("NotParty", "that is for another party of the job, or it is over: see `blackhole escrow show`"),
+    ("WrongState", "that is not done with a job that stands so: see `blackhole escrow show`"),
+    ("ResultDiffers", "another result was delivered: see `blackhole escrow show`, and look at what you have"),
+    ("PartiesNotDistinct", "client, provider and arbiter have to be three accounts"),
+    ("TimesOutOfBounds", "a job has up to 366 days, a review 10 minutes to 60 days, a ruling 1 to 60 days"),
+    ("NameTaken", "there is such a job of this account already: give another --salt"),
     ("EpochTaken", "that epoch was opened before: take the next number"),
     ("Expired", "its time is over, and what is left of it is the payer's again"),
     ("NotExpired", "earners have until then: see `blackhole payout show`"),
@@ -118,7 +129,7 @@ impl ChainError {
             }
             Self::NotMined => Some("fees may be high, or the chain slow: look at the account, and try again"),
             Self::WrongChain { .. } | Self::NoContract(_) => {
-                Some("correct rpc, chain_id, channels, stakes or payouts in the section [chain]")
+                Some("correct rpc, chain_id, channels, stakes, payouts or escrow in the section [chain]")
             }
             Self::NoCoins => Some("send it some: see `blackhole account balance` for its name"),
             Self::Overtaken => Some("the node's own, most likely: look at the account, and try again"),

@@ -140,7 +140,11 @@ impl Anvil {
     }
 
     pub(crate) fn others(&self) -> Others {
-        Others { stakes: Some(account(self.stakes)), payouts: Some(account(self.payouts)) }
+        Others {
+            stakes: Some(account(self.stakes)),
+            payouts: Some(account(self.payouts)),
+            escrow: Some(account(self.escrow)),
+        }
     }
 
     /// Coins for gas, and tokens.

@@ -4,6 +4,7 @@ mod anvil;
 mod channels;
 mod crashes;
 mod digests;
+mod escrow;
 mod faults;
 mod stakes_and_payouts;
 mod thousand;
