@@ -136,6 +136,8 @@ contract PaymentChannels is EIP712, Nonces, ReentrancyGuardTransient {
         nonReentrant
     {
         if (amount == 0) revert ZeroAmount();
+        // The guard holds; slither does not know it in transient storage.
+        // slither-disable-next-line reentrancy-benign
         try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {}
             catch {}
         token.pull(msg.sender, amount);
@@ -158,6 +160,7 @@ contract PaymentChannels is EIP712, Nonces, ReentrancyGuardTransient {
         if (amount == 0) revert ZeroAmount();
         bytes32 nonce = keccak256(abi.encode(payee, salt));
         uint256 balanceBefore = token.balanceOf(address(this));
+        // slither-disable-next-line reentrancy-benign
         IERC3009(address(token))
             .receiveWithAuthorization(from, address(this), amount, validAfter, validBefore, nonce, v, r, s);
         token.requireGained(balanceBefore, amount);

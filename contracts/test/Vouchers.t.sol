@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {Digests} from "./base/Digests.sol";
 import {Dollar} from "./base/Dollar.sol";
 import {Denier, Wallet} from "./base/Wallet.sol";
 import {WithChannels} from "./base/WithChannels.sol";
@@ -231,7 +232,7 @@ contract VouchersTest is WithChannels {
     }
 
     function test_a_signer_is_named_by_signature_once() external {
-        bytes memory signature = signLong(payerKey, authorizationDigest(payer, hot, 0, NOW + 5));
+        bytes memory signature = signLong(payerKey, Digests.authorization(channels, payer, hot, 0, NOW + 5));
         vm.warp(NOW + 6);
         vm.expectRevert(abi.encodeWithSelector(PaymentChannels.SignatureExpired.selector, NOW + 5));
         channels.authorizeSignerBySignature(payer, hot, NOW + 5, signature);
@@ -257,20 +258,22 @@ contract VouchersTest is WithChannels {
         // The owner's key does not sign vouchers for the wallet: the wallet could void them by changing owners.
         (bytes32 r, bytes32 vs) = signShort(payerKey, channels.voucherDigest(address(wallet), payee, 10));
         refused(address(wallet), payee, 10, r, vs, "");
-        bytes memory signature = signLong(payerKey, authorizationDigest(address(wallet), hot, 0, NOW));
+        bytes memory signature =
+            signLong(payerKey, Digests.authorization(channels, address(wallet), hot, 0, NOW));
         channels.authorizeSignerBySignature(address(wallet), hot, NOW, signature);
         wallet.setOwner(address(1));
         (r, vs) = signShort(hotKey, channels.voucherDigest(address(wallet), payee, 10));
         channels.claim(address(wallet), payee, 10, r, vs);
         checkEqual(channels.freeOf(payee), 10, "paid, whoever owns the wallet now");
-        signature = signLong(payerKey, authorizationDigest(address(wallet), accountOf("other"), 1, NOW));
+        signature =
+            signLong(payerKey, Digests.authorization(channels, address(wallet), accountOf("other"), 1, NOW));
         vm.expectRevert(abi.encodeWithSelector(Consent.NotSignedBy.selector, address(wallet)));
         channels.authorizeSignerBySignature(address(wallet), accountOf("other"), NOW, signature);
     }
 
     function test_code_in_the_payers_account_voids_nothing() external {
         (bytes32 r, bytes32 vs) = signShort(payerKey, channels.voucherDigest(payer, payee, 10));
-        bytes memory authorization = signLong(payerKey, authorizationDigest(payer, hot, 0, NOW));
+        bytes memory authorization = signLong(payerKey, Digests.authorization(channels, payer, hot, 0, NOW));
         vm.signAndAttachDelegation(address(new Denier()), payerKey);
         checkEqual(payer.code.length, 23, "the account carries code");
         channels.claim(payer, payee, 10, r, vs);
@@ -317,6 +320,8 @@ contract VouchersTest is WithChannels {
         checkEqual(channels.claimPacked(payee, packed), 1_020, "the sum");
         checkEqual(channels.freeOf(payee), 1_020, "free");
         checkChannel(RESERVED, 20, 0);
+        channels.claimPacked(payee, entry(payerKey, payer, payee, 25));
+        checkEqual(channels.freeOf(payee), 1_025, "what was free before stays");
     }
 
     /// The batch is written in another language than the single claim: they must say the same of every voucher.
@@ -370,26 +375,5 @@ contract VouchersTest is WithChannels {
             r := mload(add(start, 32))
             vs := mload(add(start, 64))
         }
-    }
-
-    function authorizationDigest(address from, address signer, uint256 nonce, uint256 deadline)
-        private
-        view
-        returns (bytes32)
-    {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("Blackhole PaymentChannels"),
-                keccak256("1"),
-                block.chainid,
-                address(channels)
-            )
-        );
-        bytes32 structHash =
-            keccak256(abi.encode(channels.AUTHORIZATION_TYPEHASH(), from, signer, nonce, deadline));
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

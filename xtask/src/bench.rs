@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, command, run};
-use crate::tools::npm_packages;
+use crate::tools::{chromium, npm_packages, wasm_target};
 use crate::up::{For, prepare};
 
 /// The simulator, optimised: a thousand peers want it.
@@ -56,6 +56,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             run(command("node", &["contracts/mutate.mjs"]).args(arguments))
         }
         "ipfs" => ipfs(arguments),
+        "vouchers" => vouchers(),
         "storage" => crate::test::s3::bench(arguments),
         "erasure" => run(&mut cargo(&[
             "run",
@@ -85,7 +86,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, ipfs, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage"
+                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, ipfs, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage, vouchers"
             )
         }
     }
@@ -118,6 +119,19 @@ fn in_processes(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) ->
         };
     }
     run(&mut tests)
+}
+
+/// Vouchers as a node takes them, on this machine; receipts as a tab signs them, in a browser.
+fn vouchers() -> Result<()> {
+    let mut node = cargo(&["run", "--locked", "--release", "-p", "shared", "--example", "vouchers"]);
+    // The browser is asked also where the node was too slow; both figures say what is wrong.
+    let taken = run(&mut node);
+    npm_packages("playwright")?;
+    chromium()?;
+    wasm_target()?;
+    let module = crate::tab::example("receipts")?;
+    run(command("node", &["playwright/bench/vouchers.mjs"]).arg(module))?;
+    taken
 }
 
 /// One of `playwright/bench`, which exits with what it thinks of its figures.

@@ -9,6 +9,7 @@ mod bench;
 mod codegen;
 mod fuzz;
 mod process;
+mod python;
 mod steps;
 mod tab;
 mod test;

@@ -12,6 +12,8 @@ library Consent {
     error NotSignedBy(address account);
 
     function requireOf(address account, bytes32 digest, bytes calldata signature) internal view {
+        // What is not looked at says why a signature is none.
+        // slither-disable-next-line unused-return
         (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (failure == ECDSA.RecoverError.NoError && recovered == account) return;
         if (

@@ -16,6 +16,8 @@ library ExactToken {
 
     function pull(IERC20 token, address from, uint256 amount) internal {
         uint256 balanceBefore = token.balanceOf(address(this));
+        // From the sender of the call: all callers say so.
+        // slither-disable-next-line arbitrary-send-erc20
         token.safeTransferFrom(from, address(this), amount);
         requireGained(token, balanceBefore, amount);
     }

@@ -16,7 +16,7 @@ contract HostileToken {
     bool public saysNothing;
     mapping(address account => bool) public blocked;
 
-    /// Called in the middle of each transfer, where it is set.
+    /// Called in the middle of each transfer and permit, where it is set.
     address public calls;
     bytes public callData;
     /// How the last of those calls went.
@@ -25,8 +25,11 @@ contract HostileToken {
 
     mapping(address account => uint256) private _shares;
     mapping(address owner => mapping(address spender => uint256)) public allowance;
+    mapping(address owner => mapping(bytes32 nonce => bool)) public authorizationState;
 
     error TooLittle();
+    error NotNow();
+    error Used();
     error IsBlocked(address account);
 
     function balanceOf(address account) public view returns (uint256) {
@@ -52,6 +55,35 @@ contract HostileToken {
         return _move(from, to, amount);
     }
 
+    /// Whoever signed it: this token gives away what is not the asker's.
+    function permit(address owner, address spender, uint256 amount, uint256 deadline, uint8, bytes32, bytes32)
+        external
+    {
+        if (block.timestamp > deadline) revert NotNow();
+        _call();
+        allowance[owner][spender] = amount;
+    }
+
+    /// Whoever signed it, once.
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8,
+        bytes32,
+        bytes32
+    ) external {
+        if (block.timestamp <= validAfter || block.timestamp >= validBefore) {
+            revert NotNow();
+        }
+        if (authorizationState[from][nonce]) revert Used();
+        authorizationState[from][nonce] = true;
+        _move(from, to, amount);
+    }
+
     function rebase(uint256 index_) external {
         index = index_;
     }
@@ -72,16 +104,19 @@ contract HostileToken {
         (calls, callData) = (target, data);
     }
 
+    function _call() private {
+        if (calls == address(0)) return;
+        address target = calls;
+        // Once: a call that comes back here must not go on for ever.
+        calls = address(0);
+        (callSucceeded, callAnswer) = target.call(callData);
+        calls = target;
+    }
+
     function _move(address from, address to, uint256 amount) private returns (bool) {
         if (blocked[from]) revert IsBlocked(from);
         if (blocked[to]) revert IsBlocked(to);
-        if (calls != address(0)) {
-            address target = calls;
-            // Once: a call that comes back here must not go on for ever.
-            calls = address(0);
-            (callSucceeded, callAnswer) = target.call(callData);
-            calls = target;
-        }
+        _call();
         if (saysFalse) return false;
         if (!liesAboutMoving) {
             uint256 out = (amount + amount * feeFromSender / 10_000) * 1e18 / index;

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Hostility, Watched} from "./Hostility.sol";
+import {Digests} from "../base/Digests.sol";
 import {PaymentChannels} from "../../src/PaymentChannels.sol";
 
 /// Everybody pays everybody, by vouchers that are good, old, too large or forged.
@@ -24,6 +25,47 @@ contract ChannelsWorld is Hostility {
         amount %= 1e9;
         (bool success,) = act(actor(who), amount, abi.encodeCall(channels.deposit, (actor(to), amount)));
         if (success) deposited += amount;
+    }
+
+    /// Too late every fourth time; what was allowed before is then still allowed.
+    function deposit_with_permit(uint256 who, uint96 amount, uint256 seed) external {
+        amount %= 1e9;
+        uint256 deadline = seed % 4 == 0 ? block.timestamp - 1 : block.timestamp;
+        (bool success,) = act(
+            actor(who), seed, abi.encodeCall(channels.depositWithPermit, (amount, deadline, 27, "r", "s"))
+        );
+        if (success) deposited += amount;
+        vm.prank(actor(who));
+        token.approve(address(channels), type(uint256).max);
+    }
+
+    function deposit_with_authorization(uint256 caller, uint256 from, uint256 to, uint96 amount, uint8 salt)
+        external
+    {
+        amount %= 1e9;
+        address payee = to % 3 == 0 ? address(0) : actor(to);
+        bytes32 nonce = keccak256(abi.encode(payee, bytes32(uint256(salt))));
+        bool used = token.authorizationState(actor(from), nonce);
+        (bool success,) = act(
+            actor(caller),
+            amount,
+            abi.encodeCall(
+                channels.depositWithAuthorization,
+                (
+                    actor(from),
+                    payee,
+                    amount,
+                    block.timestamp - 1,
+                    block.timestamp + 1,
+                    bytes32(uint256(salt)),
+                    27,
+                    "r",
+                    "s"
+                )
+            )
+        );
+        if (success) deposited += amount;
+        check(!success || !used, "an authorisation is good once");
     }
 
     function withdraw(uint256 who, uint256 to, uint96 amount) external {
@@ -66,6 +108,23 @@ contract ChannelsWorld is Hostility {
     function authorize_signer(uint256 who, uint256 signer) external {
         (bool success,) = act(actor(who), signer, abi.encodeCall(channels.authorizeSigner, (actor(signer))));
         if (success) _goodUntil[actor(who)][actor(signer)] = type(uint256).max;
+    }
+
+    function authorize_signer_by_signature(uint256 who, uint256 signer, uint256 signs, bool late) external {
+        uint256 nonce = channels.nonces(actor(who));
+        uint256 deadline = late ? block.timestamp - 1 : block.timestamp;
+        bytes32 digest = Digests.authorization(channels, actor(who), actor(signer), nonce, deadline);
+        bytes memory signature = signLong(keyOfActor(signs), digest);
+        (bool success,) = act(
+            actor(signer),
+            signs,
+            abi.encodeCall(
+                channels.authorizeSignerBySignature, (actor(who), actor(signer), deadline, signature)
+            )
+        );
+        if (!success) return;
+        check(actor(signs) == actor(who) && !late, "only the payer lets a key sign, and in time");
+        _goodUntil[actor(who)][actor(signer)] = type(uint256).max;
     }
 
     function revoke_signer(uint256 who, uint256 signer) external {
@@ -113,7 +172,7 @@ contract ChannelsWorld is Hostility {
 
     // ── What must hold ──
 
-    function check_books() external {
+    function check_books() external override {
         uint256 sum = 0;
         for (uint256 from = 0; from < ACTORS; ++from) {
             sum += channels.freeOf(actor(from));
@@ -129,6 +188,26 @@ contract ChannelsWorld is Hostility {
         }
         checkEqual(sum + withdrawn, deposited, "free, reserved and withdrawn are what was deposited");
         checkEqual(held(), sum + surplus, "the token is there");
+    }
+
+    /// Whatever has happened: payers get back what nobody claimed, and everybody can withdraw.
+    function check_end() external override {
+        for (uint256 who = 0; who < ACTORS; ++who) {
+            token.setBlocked(actor(who), false);
+            for (uint256 from = 0; from < ACTORS; ++from) {
+                PaymentChannels.Channel memory channel = channels.channelOf(actor(from), actor(who));
+                if (channel.ceiling == channel.claimed) continue;
+                vm.prank(actor(who));
+                channels.release(actor(from));
+            }
+        }
+        for (uint256 who = 0; who < ACTORS; ++who) {
+            uint256 free = channels.freeOf(actor(who));
+            if (free == 0) continue;
+            vm.prank(actor(who));
+            channels.withdraw(actor(who), uint96(free));
+        }
+        checkEqual(held(), 0, "nothing is left behind");
     }
 
     // ── Below ──
@@ -177,7 +256,7 @@ contract ChannelsInvariants is Watched {
         world.check_books();
     }
 
-    function _world() internal view override returns (address) {
-        return address(world);
+    function _world() internal view override returns (Hostility) {
+        return world;
     }
 }

@@ -41,6 +41,19 @@ abstract contract Hostility is Checks {
         }
     }
 
+    // ── What must hold ──
+
+    /// After each act.
+    function check_books() external virtual;
+
+    /// When everybody has fallen silent, and the token can still move every amount exactly. A rebase may leave amounts
+    /// that it cannot: such a token is no token for this.
+    function check_end() external virtual {}
+
+    function tokenIsExact() external view returns (bool) {
+        return token.index() == 1e18;
+    }
+
     // ── What anyone can always do ──
 
     /// Mostly little: deadlines of hours and of weeks shall both be met, and both be missed.
@@ -114,12 +127,34 @@ abstract contract Hostility is Checks {
     }
 }
 
-/// Tells forge which contract to call at random.
+/// Tells forge which contract to call at random, and what must hold when it has.
 abstract contract Watched is Checks {
-    function targetContracts() external view returns (address[] memory targets) {
-        targets = new address[](1);
-        targets[0] = _world();
+    struct FuzzSelector {
+        address addr;
+        bytes4[] selectors;
     }
 
-    function _world() internal view virtual returns (address);
+    /// Of a world's 200 acts: far fewer than succeed, and more than would in a world where nobody can do anything.
+    uint256 private constant SUCCESSES_MIN = 10;
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(_world());
+    }
+
+    /// What is asked of a world is no act in it.
+    function excludeSelectors() external view returns (FuzzSelector[] memory excluded) {
+        excluded = new FuzzSelector[](1);
+        excluded[0] = FuzzSelector(address(_world()), new bytes4[](2));
+        excluded[0].selectors[0] = Hostility.check_books.selector;
+        excluded[0].selectors[1] = Hostility.check_end.selector;
+    }
+
+    function afterInvariant() external {
+        if (!_world().tokenIsExact()) return;
+        check(_world().successes() >= SUCCESSES_MIN, "something happened");
+        _world().check_end();
+    }
+
+    function _world() internal view virtual returns (Hostility);
 }

@@ -163,7 +163,7 @@ fn play_economy(options: &Options) -> ExitCode {
         thousandths(payer_loss_permille),
         thousandths(lie_gain_permille),
         sybils.earned,
-        sybils.honest_bound,
+        sybils.honest_visits,
         sybils.paid_out,
     );
     violations.extend(sybils.violations);

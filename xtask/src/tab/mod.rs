@@ -4,12 +4,13 @@ pub(crate) mod compiler;
 mod order;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, command, run};
 use crate::steps::{Outcome, step};
 use crate::tidy::gzip_bytes;
 use crate::tools::{rust_source, wasm_bindgen};
@@ -51,24 +52,40 @@ pub(crate) fn build() -> Result<()> {
     })
 }
 
-fn build_part(wasm_bindgen: &Path, part: &Part) -> Result<Outcome> {
-    let profile = "tab";
-    let mut build = cargo(&["build", "--locked", "-p", part.package, "--lib", "--profile", profile]);
-    compiler::prepare(&mut build)?;
+/// An example of the tab's package, compiled as the tab is; tells the directory of its module.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let wasm_bindgen = wasm_bindgen()?;
+    rust_source()?;
+    let built = compile("web-peer", &["--example", name])?.join("examples").join(format!("{name}.wasm"));
+    let directory = root().join("target/examples").join(name);
+    run(bind(&wasm_bindgen, name, &directory).arg(&built))?;
+    Ok(directory)
+}
+
+/// Compiles a part of a package for visitors; tells the directory that cargo puts it into.
+fn compile(package: &str, part: &[&str]) -> Result<PathBuf> {
+    const PROFILE: &str = "tab";
+    let mut build = cargo(&["build", "--locked", "-p", package, "--profile", PROFILE]);
+    compiler::prepare(build.args(part))?;
     run(&mut build)?;
-    let built = cargo_target().join(compiler::TARGET).join(profile).join(part.wasm);
+    Ok(cargo_target().join(compiler::TARGET).join(PROFILE))
+}
+
+/// Makes a browser module of what is still to be named.
+fn bind(wasm_bindgen: &Path, name: &str, directory: &Path) -> Command {
+    let mut bind = command(&wasm_bindgen.to_string_lossy(), &["--target", "web", "--no-typescript"]);
+    bind.args(["--remove-name-section", "--out-name", name, "--out-dir"]).arg(directory);
+    bind
+}
+
+fn build_part(wasm_bindgen: &Path, part: &Part) -> Result<Outcome> {
+    let built = compile(part.package, &["--lib"])?.join(part.wasm);
     let bound = directory().join(format!("{}_bg.wasm", part.name));
     if modified(&bound) >= modified(&built) && bound.exists() {
         return Ok(Outcome::Already(size(&bound)?));
     }
     std::fs::create_dir_all(directory())?;
-    let mut bind =
-        crate::process::command(&wasm_bindgen.to_string_lossy(), &["--target", "web", "--no-typescript"]);
-    bind.args(["--remove-name-section", "--out-name", part.name])
-        .arg("--out-dir")
-        .arg(directory())
-        .arg(&built);
-    run(&mut bind)?;
+    run(bind(wasm_bindgen, part.name, &directory()).arg(&built))?;
     std::fs::write(&bound, order::by_likeness(&std::fs::read(&bound)?)?)?;
     Ok(Outcome::Done(size(&bound)?))
 }

@@ -1,5 +1,5 @@
-//! The contracts: forge's unit, fuzz and invariant tests, what each act costs in gas, and the supernode's side of them
-//! against a real chain, anvil.
+//! The contracts: forge's unit, fuzz and invariant tests, what each act costs in gas, what is proved of them and
+//! what slither says, and the supernode's side of them against a real chain, anvil.
 //!
 //! forge, anvil and the compiler come from npm (`contracts/package.json`). Gas is measured by itself, each call as a
 //! transaction of its own, and compared with the committed snapshots to the last unit: a change of cost is then seen
@@ -49,6 +49,7 @@ pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
     print_gas(&snapshots);
     count.add(check("gas is what the snapshots say", || compare(&committed()?, &snapshots)));
     count.add(check("Rust's interfaces are the contracts'", || interfaces(true)));
+    count.add(super::analysers::run_suite(&forge));
     count.add(super::cargo_test(&[super::CHAIN_PACKAGE], failures)?);
     Ok(count)
 }

@@ -3,6 +3,7 @@
 //! What failed tests said stands below all suites. The last line is alone on its line and says `N passed, N failed`: the sum over all suites that were
 //! asked for. A suite that could not run counts as a failure, never as nothing.
 
+mod analysers;
 pub(crate) mod contracts;
 mod count;
 mod failures;

