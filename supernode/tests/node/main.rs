@@ -28,6 +28,7 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod repute;
 mod revoking;
 mod rots;
 mod s3;
