@@ -373,6 +373,7 @@ fn storage_shards(data: &[u8]) {
             Ask::OfferRoom(room) => assert!(room.kept.len() <= SHARDS_OF_A_TAB),
             Ask::Drop { .. }
             | Ask::Challenge { .. }
+            | Ask::Opinion(_)
             | Ask::Evidence { .. }
             | Ask::ListHolders { .. }
             | Ask::ListEvidence { .. } => {}

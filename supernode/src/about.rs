@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chain::{Earnings, Money, Place, Session, Sums, Totals};
 use gateway::{
-    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, ExtraShard, MoneyStatus, NetworkStatus,
-    PaymentsStatus, PeerAddresses, Position,
+    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, ExtraShard, HeldStatus, MoneyStatus, NetworkStatus,
+    OwnerWord, PaymentsStatus, PeerAddresses, Position,
 };
 use net::Network;
 use shared::identity::PublicKey;
-use storage::strangers::own::Own;
+use storage::strangers::{hold::Hold, own::Own};
 
 use crate::payments::Payments;
 
@@ -24,6 +24,8 @@ pub(crate) struct About {
     pub(crate) earnings: Earnings,
     /// Whose objects it keeps with others, where it does.
     pub(crate) own: Option<Arc<Own>>,
+    /// Whose shards it keeps, where it does.
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) payments: Payments,
 }
 
@@ -75,6 +77,26 @@ impl gateway::Node for About {
             proved: extra.proved.map(|(found, ago)| (found, Duration::from_secs(ago))),
         });
         shown.collect()
+    }
+
+    fn held(&self, max: usize) -> Option<HeldStatus> {
+        let hold = self.hold.as_ref()?;
+        let (status, now) = (hold.status(max), runtime::unix_now().0);
+        let words = status.opinions.into_iter().map(|opinion| OwnerWord {
+            owner: opinion.owner,
+            words: opinion.words,
+            advice: opinion.advice,
+            ago: Duration::from_secs(now.saturating_sub(opinion.heard_unix)),
+        });
+        Some(HeldStatus {
+            shards: status.leases as u64,
+            stored_bytes: status.stored_bytes,
+            quota_bytes: status.quota_bytes,
+            owners: status.repute.owners as u64,
+            doubted: status.repute.doubted as u64,
+            dismissed: status.repute.dismissed as u64,
+            words: words.collect(),
+        })
     }
 
     fn earnings(&self) -> EarningsStatus {

@@ -1,7 +1,7 @@
 //! `blackhole storage`: an owner's objects, through the socket of its running node.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use storage::strangers::{
-    door::{Answer, Command, SOCKET_FILE},
-    own::{Evidence, ExtraStatus},
+    door::{Answer, Command, Report, SOCKET_FILE},
+    hold::{HoldStatus, OwnerOpinion},
+    own::{Evidence, ExtraStatus, Status},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -64,7 +65,8 @@ pub(crate) enum What {
         #[command(flatten)]
         at: At,
     },
-    /// Say where each object's shards are and how their holders stand.
+    /// Say where each object's shards are and how their holders stand; and of a holder, how it stands with those whose
+    /// shards it has.
     Status {
         #[command(flatten)]
         at: At,
@@ -147,7 +149,10 @@ impl Door {
     async fn open(data_dir: &Path) -> anyhow::Result<Self> {
         let path = data_dir.join(SOCKET_FILE);
         let stream = UnixStream::connect(&path).await.with_context(|| {
-            format!("no node answers at {}; it must be running, with a section [storage.own]", path.display())
+            format!(
+                "no node answers at {}; it must be running, with a section [storage.own] or [storage.hold]",
+                path.display()
+            )
         })?;
         let (reader, writer) = stream.into_split();
         Ok(Self { reader: BufReader::new(reader), writer })
@@ -296,43 +301,77 @@ impl Door {
 
     async fn status(&mut self, json: bool) -> anyhow::Result<()> {
         self.say(&Command::Status).await?;
-        let Answer::Status(status) = self.hear().await? else { bail!("the node speaks another version") };
+        let Answer::Status(report) = self.hear().await? else { bail!("the node speaks another version") };
         let mut out = std::io::stdout().lock();
         if json {
-            writeln!(out, "{}", serde_json::to_string(&status)?)?;
+            writeln!(out, "{}", serde_json::to_string(&report)?)?;
             return Ok(());
         }
-        writeln!(out, "{} holders are known, {} of them count", status.holders, status.counted)?;
-        for segment in &status.segments {
-            let (alive, total, needed) = (segment.alive, segment.total, segment.needed);
-            writeln!(
-                out,
-                "{}: {alive} of {total} shards held, {needed} needed ({})",
-                segment.name.as_deref().unwrap_or("an object of the S3 door"),
-                segment.segment
-            )?;
-            for (shard, holder) in &segment.holders {
-                writeln!(out, "    {shard:>3}  {holder}")?;
-            }
-        }
-        if !status.extras.is_empty() {
-            writeln!(out, "extra shards in visitors' tabs, which count nothing:")?;
-        }
-        for ExtraStatus { tab, segment, shard, bytes, proved } in &status.extras {
-            let proved = match proved {
-                Some((found, ago)) => format!("{found} {ago} s ago"),
-                None => "not asked yet".to_owned(),
-            };
-            writeln!(out, "    {shard:>3}  {tab}: {bytes} bytes of {segment}, {proved}")?;
-        }
-        for (holder, standing) in &status.standings {
-            writeln!(out, "{holder}: {standing}")?;
-        }
-        for (holder, how) in &status.failed_audits {
-            writeln!(out, "{holder} failed an audit: {how}")?;
-        }
-        Ok(())
+        let Report { own, held } = *report;
+        own.map_or(Ok(()), |own| show_own(&mut out, &own))?;
+        held.map_or(Ok(()), |held| show_held(&mut out, &held))
     }
+}
+
+fn show_own(out: &mut impl io::Write, status: &Status) -> anyhow::Result<()> {
+    writeln!(out, "{} holders are known, {} of them count", status.holders, status.counted)?;
+    for segment in &status.segments {
+        let (alive, total, needed) = (segment.alive, segment.total, segment.needed);
+        writeln!(
+            out,
+            "{}: {alive} of {total} shards held, {needed} needed ({})",
+            segment.name.as_deref().unwrap_or("an object of the S3 door"),
+            segment.segment
+        )?;
+        for (shard, holder) in &segment.holders {
+            writeln!(out, "    {shard:>3}  {holder}")?;
+        }
+    }
+    if !status.extras.is_empty() {
+        writeln!(out, "extra shards in visitors' tabs, which count nothing:")?;
+    }
+    for ExtraStatus { tab, segment, shard, bytes, proved } in &status.extras {
+        let proved = match proved {
+            Some((found, ago)) => format!("{found} {ago} s ago"),
+            None => "not asked yet".to_owned(),
+        };
+        writeln!(out, "    {shard:>3}  {tab}: {bytes} bytes of {segment}, {proved}")?;
+    }
+    for (holder, standing) in &status.standings {
+        writeln!(out, "{holder}: {standing}")?;
+    }
+    for (holder, how) in &status.failed_audits {
+        writeln!(out, "{holder} failed an audit: {how}")?;
+    }
+    Ok(())
+}
+
+/// What a holder's operator may want to mend.
+fn show_held(out: &mut impl io::Write, held: &HoldStatus) -> anyhow::Result<()> {
+    let HoldStatus { leases, stored_bytes, quota_bytes, repute, opinions } = held;
+    writeln!(
+        out,
+        "{leases} shards are held for {} owners, in {stored_bytes} of {quota_bytes} bytes",
+        repute.owners
+    )?;
+    if !opinions.is_empty() {
+        writeln!(
+            out,
+            "What {} of them say of this node, each by its own audits and its word alone. Doubted by {}, who place \
+             nothing new here, and dismissed by {}:",
+            repute.said, repute.doubted, repute.dismissed
+        )?;
+    }
+    for OwnerOpinion { owner, words, advice, .. } in opinions {
+        writeln!(out, "{owner}: {words}")?;
+        for advice in advice {
+            writeln!(out, "    {advice}")?;
+        }
+    }
+    if opinions.len() < repute.said {
+        writeln!(out, "{} more, none of them worse", repute.said - opinions.len())?;
+    }
+    Ok(())
 }
 
 /// Whether the other side closed the socket.

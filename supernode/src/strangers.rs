@@ -7,6 +7,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 use net::{Multiaddr, Network};
+use prometheus_client::registry::Registry;
 use shared::{
     coordination::ServiceName,
     identity::{Keypair, PublicKey},
@@ -15,7 +16,12 @@ use shared::{
 };
 use storage::{
     Config,
-    strangers::{self, Heard, Incoming, door, hold::Hold, own::Own},
+    strangers::{
+        self, Heard, Incoming,
+        door::{self, Halves},
+        hold::Hold,
+        own::Own,
+    },
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +86,8 @@ pub(crate) struct Started {
     pub(crate) running: Vec<JoinHandle<()>>,
     /// The half that keeps this node's objects with others.
     pub(crate) own: Option<Arc<Own>>,
+    /// The half that keeps others' shards.
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 /// Starts the halves that are configured, until `shutdown`.
@@ -89,6 +97,7 @@ pub(crate) async fn join(
     key: &Keypair,
     network: &Arc<Network>,
     Streams { shards, tabs }: Streams,
+    registry: &mut Registry,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Started> {
     let directory = data_dir.join(DIRECTORY);
@@ -119,9 +128,15 @@ pub(crate) async fn join(
     let heard = Arc::new(Heard::default());
     // Who holds passes on what others offer, and so hears it too.
     let mut adverts = network.subscribe(HOLDERS_TOPIC).await?;
-    if let Some(hold) = config.hold.clone() {
-        let (directory, bucket) = (directory.join(HELD_DIRECTORY), config.bucket.as_ref());
-        let hold = Hold::open(hold, &directory, bucket, key.clone(), Arc::clone(&heard)).await?;
+    let hold = match config.hold.clone() {
+        Some(hold) => {
+            let (directory, bucket) = (directory.join(HELD_DIRECTORY), config.bucket.as_ref());
+            Some(Hold::open(hold, &directory, bucket, key.clone(), Arc::clone(&heard)).await?)
+        }
+        None => None,
+    };
+    if let Some(hold) = &hold {
+        hold.register(registry);
         running.push(hold.run(Arc::clone(&strangers), shards, shutdown.clone()));
     }
     let own = match config.own.clone() {
@@ -133,11 +148,12 @@ pub(crate) async fn join(
     };
     if let Some(own) = &own {
         running.push(own.run(shutdown.clone()));
-        running.push(door::open(Arc::clone(own), data_dir, shutdown.clone())?);
         if own.wants_tabs() {
             running.push(own.tend_tabs(tabs, shutdown.clone()));
         }
     }
+    let halves = Halves { own: own.clone(), hold: hold.clone() };
+    running.push(door::open(halves, data_dir, shutdown.clone())?);
     running.push(strangers::ask_around(strangers, Arc::clone(&heard), own.clone(), shutdown.clone()));
     let (shutdown, hearing) = (shutdown.clone(), own.clone());
     running.push(tokio::spawn(async move {
@@ -145,7 +161,7 @@ pub(crate) async fn join(
             strangers::hear(&heard, hearing.as_ref(), advert.bytes).await;
         }
     }));
-    Ok(Started { running, own })
+    Ok(Started { running, own, hold })
 }
 
 /// Lets the core connect: to the first of a peer's addresses that answers.

@@ -112,7 +112,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             let paying = payments::join(parts, &mut registry, &shutdown).await?;
             let storing = match &config.storage {
                 Some(storage) => {
-                    strangers::join(storage, data_dir.path(), &key, &network, shards, &shutdown).await?
+                    let (data_dir, registry) = (data_dir.path(), &mut registry);
+                    strangers::join(storage, data_dir, &key, &network, shards, registry, &shutdown).await?
                 }
                 None => strangers::Started::default(),
             };
@@ -163,13 +164,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 
     // The HTTP edge, last: whoever can reach it finds everything behind it working.
     let server = Server::bind(&config.edge).await?;
-    let (network_of_node, own) = (network.clone(), storing.own.clone());
+    let (network_of_node, own, hold) = (network.clone(), storing.own.clone(), storing.hold.clone());
     let node = About {
         key: key.public(),
         network: network_of_node,
         money: money.clone(),
         earnings,
         own,
+        hold,
         payments: paying.payments,
     };
     let peer = gateway::Node::addresses(&node);

@@ -36,7 +36,7 @@ use shared::{
         },
         messages::{Ask, Said, ShardAnswer, ShardRequest},
         placement::{HolderKind, Network},
-        proof::{Challenge, Fault, Transcript, Verdict, answer},
+        proof::{Challenge, Fault, Opinion, Standing, Transcript, Verdict, answer},
         record::{Body, ObjectDraft, ObjectSecret, Part as StreamPart, SegmentRecord},
         seal::{ObjectKey, PathKey, Sealing, StreamShape},
     },
@@ -417,11 +417,17 @@ fn holders(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         evidence = signed;
     }
 
+    let within = core::time::Duration::from_secs(2);
+    let mut standing = Standing::default();
+    standing.handle_verdict(Verdict::Lost);
+    let opinion = Opinion::new(&standing, 0);
     let asks = [
         Ask::Store { root, bytes: 70_000, lease_until: until },
         Ask::HandOut { root, range: 65_536..70_000 },
         Ask::Drop { root },
-        Ask::Challenge { root, beacon: [4; 32], within: core::time::Duration::from_secs(2) },
+        Ask::Challenge { root, beacon: [4; 32], within, opinion: None },
+        Ask::Challenge { root, beacon: [4; 32], within, opinion: Some(opinion) },
+        Ask::Opinion(opinion),
         Ask::Evidence {
             account: Box::new(FailedAudit::open(&evidence).expect("lawful evidence")),
             signed: evidence.clone(),

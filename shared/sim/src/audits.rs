@@ -20,7 +20,7 @@ use shared::{
     storage::{
         custody::{Custody, Event, Policy, Rhythm},
         erasure::{Profile, SegmentShape},
-        proof::{Challenge, Verdict},
+        proof::{Challenge, Opinion, Verdict},
         record::SegmentRecord,
         repair::{Rebuild, Terms},
     },
@@ -109,6 +109,8 @@ struct Run {
     audits: BTreeMap<PublicKey, u32>,
     convicted: BTreeSet<PublicKey>,
     dismissed: BTreeMap<PublicKey, Instant>,
+    /// What each was told last, besides what went with questions.
+    told: BTreeMap<PublicKey, Opinion>,
     outcome: Outcome,
 }
 
@@ -155,6 +157,7 @@ impl Run {
             audits: BTreeMap::new(),
             convicted: BTreeSet::new(),
             dismissed: BTreeMap::new(),
+            told: BTreeMap::new(),
             outcome,
         };
         run.advertise();
@@ -281,6 +284,9 @@ impl Run {
                 }
                 self.dismissed.insert(holder, now);
             }
+            Event::Judged { holder, opinion } => {
+                self.told.insert(holder, opinion);
+            }
             Event::Gone { .. } | Event::Returned { .. } | Event::Superfluous { .. } | Event::Repair(_) => {}
         }
     }
@@ -294,6 +300,10 @@ impl Run {
             if let Some(when) = self.dismissed.get(&key) {
                 tally.dismissed += 1;
                 tally.hours = tally.hours.max(when.as_micros().div_ceil(3_600_000_000));
+            }
+            let told = self.told.get(&key).is_some_and(Opinion::is_dismissed);
+            if told != self.dismissed.contains_key(&key) {
+                self.outcome.violations.push(format!("{key} was not told whether it is dismissed"));
             }
             if self.convicted.contains(&key) && holder.nature == Nature::Honest {
                 self.outcome.violations.push(format!("honest {key} was convicted"));

@@ -11,8 +11,9 @@
 //! A holder that was given up for its silence and advertises again is asked about what it had; what it proves counts
 //! again, unless it was rebuilt elsewhere meanwhile.
 //!
-//! Each failed audit is told with its transcript, for the record and for others; each dismissal with the count it rests
-//! on, for the holder.
+//! Each failed audit is told with its transcript, for the record and for others. What it adds up to is for the holder: it
+//! goes with each question, and by itself where no question may follow. Who is dismissed is told again, as often as it was
+//! asked before, while it still says that it is there.
 //!
 //! Goals: rot is found by the first audit or reader that meets it, and repaired; nobody is condemned by one question
 //! that got lost. Non-goals: who keeps leases, and moving bytes (the shell does both).
@@ -22,7 +23,7 @@ mod away;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use auditor::{MAX_AUDITS, Question, Rhythm};
+pub use auditor::{MAX_AUDITS, Rhythm};
 
 use auditor::{Auditor, Finding, Place};
 use away::Away;
@@ -30,7 +31,7 @@ use away::Away;
 use super::{
     holders::{FailedAudit, HolderAdvert},
     placement::{Holder, VETTING_AUDITS},
-    proof::{Fault, Standing, Transcript, Verdict},
+    proof::{Challenge, Fault, Opinion, Standing, Transcript, Verdict},
     record::SegmentRecord,
     repair::{self, Rebuild, Repair, Terms, WatchError},
 };
@@ -51,6 +52,17 @@ pub struct Policy {
     pub rhythm: Rhythm,
     /// A holder counts once it passed so many of our audits; [`VETTING_AUDITS`], or fewer in a network of friends.
     pub vetting_audits: u64,
+}
+
+/// To be sent by the shell, whose answer comes by [`Custody::handle_answer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Names it in the answer.
+    pub id: EffectId,
+    /// Whom to ask what.
+    pub challenge: Challenge,
+    /// What whom we ask may know of our audits so far.
+    pub opinion: Opinion,
 }
 
 /// What our user may want to know.
@@ -76,6 +88,13 @@ pub enum Event {
         holder: PublicKey,
         /// What it rests on; prints as a sentence.
         standing: Standing,
+    },
+    /// We think worse of a holder, or have dismissed it: it is to be told, as it may hear no question any more.
+    Judged {
+        /// Who.
+        holder: PublicKey,
+        /// What to tell it.
+        opinion: Opinion,
     },
     /// A holder answered nothing for too long; all its shards are rebuilt elsewhere.
     Gone {
@@ -114,7 +133,8 @@ pub struct Custody {
     holders: BTreeMap<PublicKey, Holder>,
     /// As they were told; the work of rebuilding them is the shell's.
     rebuilding: BTreeMap<EffectId, SegmentId>,
-    dismissed: BTreeSet<PublicKey>,
+    /// With the moment when an advert of theirs last had them told.
+    dismissed: BTreeMap<PublicKey, Option<Instant>>,
     away: Away,
     /// By holder, hashes of answers that convict it and have counted, whoever told.
     convictions: BTreeMap<PublicKey, BTreeSet<[u8; 32]>>,
@@ -131,7 +151,7 @@ impl Custody {
             records: BTreeMap::new(),
             holders: BTreeMap::new(),
             rebuilding: BTreeMap::new(),
-            dismissed: BTreeSet::new(),
+            dismissed: BTreeMap::new(),
             away: Away::default(),
             convictions: BTreeMap::new(),
             events: VecDeque::new(),
@@ -163,6 +183,11 @@ impl Custody {
         self.auditor.standing(holder)
     }
 
+    /// The same, as it is told to the holder.
+    pub fn opinion(&self, holder: &PublicKey) -> Opinion {
+        Opinion::new(&self.standing(holder), self.policy.vetting_audits)
+    }
+
     /// All standings, for whoever keeps them over a restart.
     pub fn standings(&self) -> impl Iterator<Item = (&PublicKey, &Standing)> {
         self.auditor.standings()
@@ -176,14 +201,18 @@ impl Custody {
     /// What was known of a holder before this process began.
     pub fn restore(&mut self, holder: PublicKey, standing: Standing) {
         if standing.is_dismissed() {
-            self.dismissed.insert(holder.clone());
+            self.dismissed.insert(holder.clone(), None);
         }
         self.auditor.restore(holder, standing);
     }
 
     /// A holder says what it offers, and with that, that it is there.
     pub fn handle_advert(&mut self, now: Instant, advert: &HolderAdvert) {
-        if self.dismissed.contains(&advert.node) {
+        if let Some(told) = self.dismissed.get_mut(&advert.node) {
+            if told.is_none_or(|told| now.since(told) >= self.policy.rhythm.audit_every) {
+                *told = Some(now);
+                self.tell(&advert.node);
+            }
             return;
         }
         let standing = self.auditor.standing(&advert.node);
@@ -208,6 +237,7 @@ impl Custody {
         if counts {
             self.auditor.judge(holder, Verdict::Wrong(Fault::Proof));
             self.dismiss_if_due(holder);
+            self.tell(holder);
             self.drain();
         }
         counts
@@ -235,6 +265,7 @@ impl Custody {
         self.auditor.judge(holder, if lied { Verdict::Wrong(Fault::Proof) } else { Verdict::Lost });
         self.lose(segment, shard, holder);
         self.dismiss_if_due(holder);
+        self.tell(holder);
         self.drain();
     }
 
@@ -292,7 +323,9 @@ impl Custody {
     pub fn poll_question(&mut self, now: Instant, beacon: &[u8; 32]) -> Option<Question> {
         let question = self.auditor.poll_question(now, beacon);
         self.drain();
-        question
+        let (id, challenge) = question?;
+        let opinion = self.opinion(&challenge.holder);
+        Some(Question { id, challenge, opinion })
     }
 
     /// The next rebuild to begin, reported by [`Custody::handle_rebuilt`].
@@ -347,14 +380,23 @@ impl Custody {
         places
     }
 
-    fn dismiss_if_due(&mut self, holder: &PublicKey) {
+    /// Says whether it was.
+    fn dismiss_if_due(&mut self, holder: &PublicKey) -> bool {
         let standing = self.auditor.standing(holder);
-        if standing.is_dismissed() && self.dismissed.insert(holder.clone()) {
+        let is_due = standing.is_dismissed() && !self.dismissed.contains_key(holder);
+        if is_due {
+            self.dismissed.insert(holder.clone(), None);
             self.lose_all(holder);
             self.away.take(holder);
             self.convictions.remove(holder);
             self.events.push_back(Event::Dismissed { holder: holder.clone(), standing });
         }
+        is_due
+    }
+
+    fn tell(&mut self, holder: &PublicKey) {
+        let opinion = self.opinion(holder);
+        self.events.push_back(Event::Judged { holder: holder.clone(), opinion });
     }
 
     /// Notes what a holder signed; says whether that is new and counts.
@@ -416,7 +458,11 @@ impl Custody {
             }
             let audited = Event::Audited { segment, shard, holder: holder.clone(), verdict, transcript };
             self.events.push_back(audited);
-            self.dismiss_if_due(&holder);
+            let dismissed = self.dismiss_if_due(&holder);
+            // Who was silent is asked on, unless it was for the last time.
+            if dismissed || matches!(verdict, Verdict::Lost | Verdict::Wrong(_)) {
+                self.tell(&holder);
+            }
             if gone && self.holders.contains_key(&holder) {
                 let places = self.lose_all(&holder);
                 self.away.expect(&holder, places);

@@ -11,7 +11,7 @@ use super::{
     erasure::MAX_SEGMENT_BYTES,
     extras::{Kept, MAX_EXTRA_BYTES, Room, SHARDS_OF_A_TAB},
     holders::{FailedAudit, Lease},
-    proof::MAX_ANSWER_BYTES,
+    proof::{MAX_ANSWER_BYTES, Opinion},
 };
 use crate::{
     base::{BlobRoot, RequestId, SegmentId, UnixSeconds},
@@ -74,7 +74,11 @@ pub enum Ask {
         beacon: [u8; 32],
         /// Time left.
         within: Duration,
+        /// What the asker thinks of the holder, where it says so. Its word alone.
+        opinion: Option<Opinion>,
     },
+    /// What the asker thinks of the holder, where there is nothing to ask about it. Its word alone.
+    Opinion(Opinion),
     /// An account of an audit, whose signature holds.
     Evidence {
         /// What it says.
@@ -176,11 +180,13 @@ impl ShardRequest {
                 bytes: range.end - range.start,
             }),
             Ask::Drop { root } => Wire::Drop(wire::DropShard { root: root.0.to_vec() }),
-            Ask::Challenge { root, beacon, within } => Wire::Challenge(wire::ChallengeShard {
+            Ask::Challenge { root, beacon, within, opinion } => Wire::Challenge(wire::ChallengeShard {
                 root: root.0.to_vec(),
                 beacon: beacon.to_vec(),
                 within_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
+                opinion: opinion.as_ref().map(Opinion::to_wire),
             }),
+            Ask::Opinion(opinion) => Wire::Opinion(opinion.to_wire()),
             Ask::Evidence { signed, .. } => {
                 Wire::Evidence(wire::SignedFailedAudit::decode(signed.as_slice()).ok()?)
             }
@@ -239,7 +245,9 @@ impl ShardRequest {
                     .try_into()
                     .map_err(|_| MessageError("a beacon that has not 32 bytes"))?,
                 within: Duration::from_millis(challenge.within_ms.into()),
+                opinion: challenge.opinion.as_ref().map(Opinion::from_wire),
             },
+            Wire::Opinion(opinion) => Ask::Opinion(Opinion::from_wire(&opinion)),
             Wire::Evidence(signed) => {
                 let signed = signed.encode_to_vec();
                 let account = FailedAudit::open(&signed);
@@ -397,7 +405,7 @@ mod tests {
         identity::Keypair,
         storage::{
             holders::MAX_EVIDENCE_BYTES,
-            proof::{Challenge, Transcript, Verdict},
+            proof::{Challenge, Standing, Transcript, Verdict},
         },
     };
 
@@ -418,7 +426,14 @@ mod tests {
         check_request(Ask::Store { root: ROOT, bytes: 1, lease_until: UnixSeconds(9) });
         check_request(Ask::HandOut { root: ROOT, range: MAX_SEGMENT_BYTES - 5..MAX_SEGMENT_BYTES });
         check_request(Ask::Drop { root: ROOT });
-        check_request(Ask::Challenge { root: ROOT, beacon: [3; 32], within: Duration::from_millis(2000) });
+        let mut standing = Standing::default();
+        standing.handle_verdict(Verdict::Lost);
+        let opinion = Opinion::new(&standing, 0);
+        check_request(Ask::Opinion(opinion));
+        for opinion in [None, Some(opinion)] {
+            let within = Duration::from_millis(2000);
+            check_request(Ask::Challenge { root: ROOT, beacon: [3; 32], within, opinion });
+        }
         let holder = Keypair::from_secret([1; 32]);
         let lease = Lease {
             root: ROOT,
@@ -453,6 +468,21 @@ mod tests {
         let ask = Ask::Store { root: ROOT, bytes: 300, lease_until: UnixSeconds(9) };
         let bytes = ShardRequest { request: RequestId(7), ask }.encode().unwrap();
         assert_eq!(hex::encode(bytes), format!("080712270a20{}10ac021809", "05".repeat(32)));
+
+        // Who does not say what it thinks asks as was asked before anybody could.
+        let mut standing = Standing::default();
+        (0..2).for_each(|_| standing.handle_verdict(Verdict::Silent));
+        let opinion = Opinion::new(&standing, 0);
+        let (root, said) = ("05".repeat(32), "200230ca053801");
+        for (opinion, length, said) in [(None, "47", ""), (Some(opinion), "50", &*format!("2207{said}"))] {
+            let ask = Ask::Challenge { root: ROOT, beacon: [3; 32], within: Duration::from_secs(2), opinion };
+            let bytes = ShardRequest { request: RequestId(7), ask }.encode().unwrap();
+            let beacon = "03".repeat(32);
+            let expect = format!("08072a{length}0a20{root}1220{beacon}18d00f{said}");
+            assert_eq!(hex::encode(bytes), expect);
+        }
+        let bytes = ShardRequest { request: RequestId(7), ask: Ask::Opinion(opinion) }.encode().unwrap();
+        assert_eq!(hex::encode(bytes), format!("08075a07{said}"));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub const SHARE_OF_REGION: u16 = 5;
 pub const MAX_EXTRAS: usize = 8;
 /// Best reputation.
 pub const REPUTATION_MAX: u16 = 1000;
+/// Below it nothing new is placed with a holder, unless an owner sets another line.
+pub const REPUTATION_MIN: u16 = 500;
 
 /// What may vanish as one because one line feeds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

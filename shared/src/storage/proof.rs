@@ -20,11 +20,13 @@
 mod answer;
 mod audit;
 mod challenge;
+mod opinion;
 mod standing;
 
 pub use answer::{Answer, Fault, MAX_ANSWER_BYTES, answer, check_answer};
 pub use audit::{ANSWER_WITHIN, ASKS, Audit, Step, Transcript, Verdict};
 pub use challenge::{CHALLENGE_LEAVES, Challenge};
+pub use opinion::{Concern, Opinion};
 pub use standing::{DISMISSAL_POINTS, Standing};
 
 #[cfg(test)]

@@ -45,6 +45,38 @@ pub struct ExtraShard {
     pub proved: Option<(String, Duration)>,
 }
 
+/// Shards that this node keeps for others, and what these say of it.
+#[derive(Clone, Debug)]
+pub struct HeldStatus {
+    /// Promises to keep a shard.
+    pub shards: u64,
+    /// Bytes of shards,
+    pub stored_bytes: u64,
+    /// of as many as they may take.
+    pub quota_bytes: u64,
+    /// Whose they are.
+    pub owners: u64,
+    /// Owners that place nothing new here, by their word,
+    pub doubted: u64,
+    /// and those that have dismissed this node.
+    pub dismissed: u64,
+    /// What each says, the worst first.
+    pub words: Vec<OwnerWord>,
+}
+
+/// What one of them says.
+#[derive(Clone, Debug)]
+pub struct OwnerWord {
+    /// Its key.
+    pub owner: String,
+    /// What its audits add up to.
+    pub words: String,
+    /// What may be done about it.
+    pub advice: Vec<String>,
+    /// How long ago it said so.
+    pub ago: Duration,
+}
+
 /// What a tab needs to dial this node.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PeerAddresses {
@@ -262,6 +294,8 @@ pub trait Node: Send + Sync {
     fn money(&self) -> Option<MoneyStatus>;
     /// Copies of this node's shards in visitors' tabs, which count nothing; at most so many.
     fn extras(&self, max: usize) -> Vec<ExtraShard>;
+    /// Shards of others that it keeps, where it does, with what at most so many owners say of it.
+    fn held(&self, max: usize) -> Option<HeldStatus>;
     /// What was earned by serving.
     fn earnings(&self) -> EarningsStatus;
     /// Who pays this node, and whom it pays.

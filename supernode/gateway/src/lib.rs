@@ -34,8 +34,8 @@ mod status;
 mod tab_files;
 
 pub use app::{
-    BilledSite, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, MoneyStatus,
-    NetworkStatus, Node, PaidNode, PaymentsStatus, PeerAddresses, Position,
+    BilledSite, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, HeldStatus,
+    MoneyStatus, NetworkStatus, Node, OwnerWord, PaidNode, PaymentsStatus, PeerAddresses, Position,
 };
 pub use config::Config;
 pub use login::{Login, LoginConfig};

@@ -5,6 +5,7 @@
 
 mod chart;
 mod extras;
+mod held;
 mod money;
 pub(crate) mod words;
 
@@ -65,6 +66,7 @@ fn render(edge: &Edge) -> String {
     }
     html.push_str("</section>");
     money::section(&mut html, edge.inner.node.money().as_ref(), &edge.inner.node.earnings());
+    held::section(&mut html, edge.inner.node.held(held::SHOWN_MAX).as_ref());
     extras::section(&mut html, &edge.inner.node.extras(extras::SHOWN_MAX));
     reach(&mut html, edge);
     html.push_str("</main></html>");

@@ -2,6 +2,9 @@
 
 use std::{fs, io::Write as _, os::unix::net::UnixStream};
 
+use multibase::Base;
+use shared::storage::ipfs::Cid;
+
 use crate::{
     http::get,
     process::{Node, World, blackhole, run},
@@ -51,6 +54,34 @@ fn what_is_pinned_survives_a_kill_and_goes_when_it_is_told_to() {
 
     let node = world.node("data", SECTIONS);
     assert!(get(node.ipfs.unwrap(), &format!("/ipfs/{other}/large.bin"), &[]).body == large);
+}
+
+#[test]
+fn a_site_has_one_host_however_its_cid_is_written() {
+    let world = World::new();
+    world.file("tree/a file.txt", b"one origin");
+    let node = world.node("data", SECTIONS);
+    let root = run(&["ipfs", "add", "--data-dir", &world.text("data"), &world.text("tree")]);
+    let root = root.trim();
+    let at = |host: &str, more: &[(&str, &str)]| {
+        let headers = [&[("host", host)], more].concat();
+        get(node.ipfs.unwrap(), "/a%20file.txt?download=true", &headers)
+    };
+    assert_eq!(at(&format!("{root}.ipfs.localhost:8080"), &[]).text(), "one origin");
+    let right = format!("{root}.ipfs.localhost:8080/a%20file.txt?download=true");
+    let upper = format!("{}.ipfs.localhost:8080", root.to_uppercase());
+    let other = root.parse::<Cid>().unwrap().to_string_of_base(Base::Base36Lower).unwrap();
+    for host in [upper.clone(), format!("{other}.IPFS.localhost:8080")] {
+        let moved = at(&host, &[]);
+        assert_eq!((moved.status, &moved.headers["location"]), (301, &format!("http://{right}")), "{host}");
+    }
+    let moved = at(&upper, &[("x-forwarded-proto", "https")]);
+    assert_eq!(moved.headers["location"], format!("https://{right}"));
+    assert_eq!(at("nothing.ipfs.localhost:8080", &[]).status, 400);
+    // A first CID, as only clients that are no browsers write it.
+    let moved = at("QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMnR.ipfs.localhost", &[]);
+    let expect = "http://bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi.ipfs.localhost/a%20file.txt?download=true";
+    assert_eq!((moved.status, moved.headers["location"].as_str()), (301, expect));
 }
 
 #[test]

@@ -7,6 +7,7 @@ extern crate chain as supernode_chain;
 #[path = "../../chain/tests/chain/anvil.rs"]
 #[expect(dead_code, reason = "the tests of the chain's crate use the rest of it")]
 mod anvil;
+mod bucket_tenants;
 mod buckets;
 mod chain_commands;
 mod config;
@@ -28,6 +29,7 @@ mod ports;
 mod process;
 mod publishing;
 mod receipts;
+mod repute;
 mod revoking;
 mod rots;
 mod s3;

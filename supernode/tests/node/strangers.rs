@@ -4,6 +4,7 @@
 //! one thing that is relaxed is vetting, by the owner's configuration: nobody could pass a hundred audits here.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -48,6 +49,8 @@ pub(crate) struct Network {
     plan: Plan,
     /// What the owner's configuration has beside.
     pub(crate) owner_sections: String,
+    /// The same of holders, by their numbers.
+    pub(crate) holder_sections: BTreeMap<usize, String>,
     /// Last, so that nobody runs any more when it is deleted,
     pub(crate) world: World,
     /// and so that two of these, each a dozen processes and more, never keep one another from answering in time.
@@ -72,8 +75,16 @@ impl Network {
     pub(crate) fn of_holders(plan: Plan) -> Self {
         let (holders, ports) = ((0..plan.holders).map(|_| None).collect(), vec![0; plan.holders]);
         let alone = alone();
-        let (world, owner_sections) = (World::new(), String::new());
-        let mut network = Self { world, owner: None, holders, ports, plan, owner_sections, _alone: alone };
+        let mut network = Self {
+            owner: None,
+            holders,
+            ports,
+            plan,
+            owner_sections: String::new(),
+            holder_sections: BTreeMap::new(),
+            world: World::new(),
+            _alone: alone,
+        };
         network.start_holder(0);
         network.start_holders(&(1..plan.holders).collect::<Vec<_>>());
         network
@@ -96,14 +107,16 @@ impl Network {
         self.start_holders(&[number]);
     }
 
-    fn holder(&self, number: usize) -> Command {
+    /// What starts a holder.
+    pub(crate) fn holder(&self, number: usize) -> Command {
         let (bootstrap, every, port) = (self.bootstrap(), self.plan.advert_seconds, self.ports[number]);
         let sections = format!(
             "[network]\nlisten = [\"/ip4/127.0.{}.1/tcp/{port}\"]\nlocal_network = true\nbootstrap = {bootstrap:?}\n\
-             [storage.hold]\nquota_mib = 64\nregion = {}\nautonomous_system = {}\nadvert_seconds = {every}\n",
+             [storage.hold]\nquota_mib = 64\nregion = {}\nautonomous_system = {}\nadvert_seconds = {every}\n{}",
             number + 1,
             number % 9,
             number % 11,
+            self.holder_sections.get(&number).map_or("", String::as_str),
         );
         self.world.command(&format!("holder{number}"), &sections)
     }
@@ -224,8 +237,23 @@ impl Network {
         holders.iter().filter_map(number).collect()
     }
 
+    /// Asks a holder, as its operator would.
+    pub(crate) fn ask_holder(&self, number: usize, arguments: &[&str]) -> Output {
+        let data_dir = self.world.text(&format!("holder{number}"));
+        blackhole(&[&["storage"], arguments, &["--data-dir", &data_dir]].concat()).output().unwrap()
+    }
+
+    /// What a holder's status says of others' shards.
+    pub(crate) fn held(&self, number: usize) -> serde_json::Value {
+        let output = self.ask_holder(number, &["status", "--json"]);
+        assert!(output.status.success(), "{}", text(&output));
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(status.as_object().unwrap().keys().collect::<Vec<_>>(), ["held"], "it owns nothing");
+        status["held"].clone()
+    }
+
     /// Flips a bit in each KiB of what a holder keeps.
-    fn rot(&self, number: usize) {
+    pub(crate) fn rot(&self, number: usize) {
         let mut rotten = 0;
         for file in files(&self.world.path(&format!("holder{number}/storage/held"))) {
             let mut bytes = fs::read(&file).unwrap();

@@ -188,7 +188,8 @@ fn lease(said: Said, tree: &HashTree) -> Result<Lease, LeaseError> {
 fn proves(shelf: &Shelf<Memory>, tree: &HashTree, beacon: u8) -> Option<Answer> {
     let challenge = Challenge { root: tree.root(), beacon: [beacon; 32], holder: tab().public() };
     let within = core::time::Duration::from_secs(2);
-    match ask(shelf, Ask::Challenge { root: tree.root(), beacon: challenge.beacon, within }) {
+    let asked = Ask::Challenge { root: tree.root(), beacon: challenge.beacon, within, opinion: None };
+    match ask(shelf, asked) {
         Said::Proof(proof) => Some(check_answer(&challenge, &proof).unwrap()),
         _ => None,
     }

@@ -426,6 +426,14 @@ impl Owner {
                     self.outcome.violations.push(format!("honest {holder} was dismissed: {standing}"));
                 }
             }
+            custody::Event::Judged { holder, opinion } => {
+                // Who was dismissed while it was away is told when it is back; nobody else is.
+                if opinion.is_dismissed() && !self.custody.standing(&holder).is_dismissed() {
+                    self.outcome
+                        .violations
+                        .push(format!("{holder} was told that it is dismissed, and is not"));
+                }
+            }
             custody::Event::Gone { holder } => {
                 if self.holders[self.numbers[&holder]].alive {
                     self.outcome.violations.push(format!("{holder} is there and was given up"));

@@ -38,15 +38,6 @@ impl Rhythm {
         Self { audit_every: Duration::from_secs(86_400), gone_after: Duration::from_secs(12 * 3600) };
 }
 
-/// To be sent by the shell, whose answer comes by [`super::Custody::handle_answer`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Names it in the answer.
-    pub id: EffectId,
-    /// Whom to ask what.
-    pub challenge: Challenge,
-}
-
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -170,12 +161,12 @@ impl Auditor {
     }
 
     /// The next question to send. `beacon` is 32 fresh bytes; it is used where the question is a new one.
-    pub(super) fn poll_question(&mut self, now: Instant, beacon: &[u8; 32]) -> Option<Question> {
+    pub(super) fn poll_question(&mut self, now: Instant, beacon: &[u8; 32]) -> Option<(EffectId, Challenge)> {
         let ids: Vec<EffectId> = self.running.keys().copied().collect();
         for id in ids {
             let (_, audit) = self.running.get_mut(&id).expect("just listed");
             match audit.poll_step(now) {
-                Step::Ask => return Some(Question { id, challenge: audit.challenge().clone() }),
+                Step::Ask => return Some((id, audit.challenge().clone())),
                 Step::Wait(_) => {}
                 Step::Done(_) => self.conclude(now, id),
             }
@@ -193,7 +184,7 @@ impl Auditor {
         let id = EffectId(self.next_effect);
         self.next_effect += 1;
         self.running.insert(id, (place, audit));
-        Some(Question { id, challenge })
+        Some((id, challenge))
     }
 
     pub(super) fn poll_finding(&mut self) -> Option<Finding> {

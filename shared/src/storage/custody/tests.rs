@@ -8,7 +8,7 @@ use crate::{
         erasure::{Profile, SegmentShape},
         holders::vouch,
         placement::{HolderKind, Network},
-        proof::{ANSWER_WITHIN, Challenge, answer},
+        proof::{ANSWER_WITHIN, Challenge, Concern, answer},
     },
 };
 
@@ -130,6 +130,16 @@ fn a_lost_shard_and_a_lie_are_found_with_evidence_and_rebuilt() {
         let transcript = found.unwrap_or_else(|| panic!("{n} was not found out"));
         assert_eq!((transcript.convicts(), transcript.admits()), (n > 0, n == 0));
     }
+    // Nothing is asked of who had one shard and lost it: it is told what it is thought of by itself.
+    for n in 0..20 {
+        let told = events.iter().filter_map(|event| match event {
+            Event::Judged { holder, opinion } if *holder == key(n).public() => Some(*opinion),
+            _ => None,
+        });
+        let expect = (n < 4).then(|| custody.opinion(&key(n).public()));
+        assert_eq!(told.collect::<Vec<_>>(), Vec::from_iter(expect), "{n}");
+    }
+    assert_eq!(custody.opinion(&key(0).public()).lost, 1);
     assert_eq!(custody.alive(segment), Some(8));
     let (rebuild, _) = custody.poll_rebuild(at(4 * HOUR)).unwrap();
     assert_eq!(rebuild.targets.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), [0, 1, 2, 3]);
@@ -167,26 +177,46 @@ fn what_a_reader_finds_is_believed_of_who_holds_the_shard_only() {
     custody.handle_missing(segment, 5, &key(5).public(), true);
     assert_eq!(custody.alive(segment), Some(11));
     assert_eq!(custody.standing(&key(5).public()).reputation(), 571);
+    let told = Event::Judged { holder: key(5).public(), opinion: custody.opinion(&key(5).public()) };
+    assert_eq!(core::iter::from_fn(|| custody.poll_event()).filter(|event| *event == told).count(), 1);
 }
 
 #[test]
 fn a_dismissed_holder_does_not_come_back_and_is_told_why() {
     let (mut custody, segment) = custody(12);
-    let mut dismissed = None;
+    let (mut dismissed, mut told) = (None, Vec::new());
     for _ in 0..3 {
         custody.auditor.judge(&key(5).public(), Verdict::Wrong(Fault::Proof));
     }
     custody.handle_missing(segment, 5, &key(5).public(), true);
     while let Some(event) = custody.poll_event() {
-        if let Event::Dismissed { holder, standing } = event {
-            dismissed = Some((holder, standing.to_string()));
+        match event {
+            Event::Dismissed { holder, standing } => dismissed = Some((holder, standing.to_string())),
+            Event::Judged { holder, opinion } => told.push((holder, opinion)),
+            _ => {}
         }
     }
     let (holder, why) = dismissed.unwrap();
     assert_eq!(holder, key(5).public());
     assert!(why.contains("4 were answered with something else") && why.ends_with("dismissed."), "{why}");
-    custody.handle_advert(at(0), &advert(5));
-    assert!(!custody.holders().any(|holder| holder.node == key(5).public()));
+    let opinion = custody.opinion(&holder);
+    assert_eq!((opinion.concern(), opinion.wrong), (Concern::Dismissed, 4));
+    assert_eq!(told, [(holder.clone(), opinion)], "it is asked nothing any more");
+
+    // It may have been away: it is told when it says that it is there, and then as often as it was asked before.
+    let told = |custody: &mut Custody, seconds: u64| {
+        custody.handle_advert(at(seconds), &advert(5));
+        assert!(!custody.holders().any(|other| other.node == holder));
+        let events: Vec<_> = core::iter::from_fn(|| custody.poll_event()).collect();
+        assert!(events.iter().all(|event| *event == Event::Judged { holder: holder.clone(), opinion }));
+        events.len()
+    };
+    let times = [0, 300, HOUR - 1, HOUR, HOUR + 300, 2 * HOUR];
+    assert_eq!(times.map(|seconds| told(&mut custody, seconds)), [1, 0, 0, 1, 0, 1]);
+    let standing = custody.standing(&holder);
+    let mut next = Custody::new(POLICY, [8; 32]);
+    next.restore(holder.clone(), standing);
+    assert_eq!([0, 300].map(|seconds| told(&mut next, seconds)), [1, 0], "by the next process too");
 }
 
 #[test]
@@ -196,6 +226,34 @@ fn a_question_that_got_lost_is_asked_again_about_the_same_leaves() {
     let first = custody.poll_question(now, &[1; 32]).unwrap();
     let again = custody.poll_question(now + ANSWER_WITHIN, &[2; 32]).unwrap();
     assert_eq!(first, again);
+}
+
+#[test]
+fn a_question_says_what_is_thought_of_whom_it_asks() {
+    let (mut custody, _) = custody(12);
+    let (mut now, mut silent, mut passed) = (at(0), 0, 0);
+    while let Some(next) = custody.poll_deadline().filter(|next| *next <= at(5 * HOUR)) {
+        now = now.max(next);
+        custody.handle_time(now);
+        while let Some(Question { id, challenge, opinion }) = custody.poll_question(now, &[3; 32]) {
+            assert_eq!(opinion, custody.opinion(&challenge.holder));
+            match (1..12).find(|n| key(*n).public() == challenge.holder) {
+                Some(n) => {
+                    passed = passed.max(opinion.passed);
+                    assert_eq!(opinion.silent, 0);
+                    custody.handle_answer(now, id, &honest(n, &challenge));
+                }
+                None => {
+                    silent = silent.max(opinion.silent);
+                    assert_eq!(opinion.passed, 0);
+                }
+            }
+        }
+    }
+    assert!(silent > 0 && passed > 0, "{silent} {passed}");
+    let judged =
+        core::iter::from_fn(|| custody.poll_event()).any(|event| matches!(event, Event::Judged { .. }));
+    assert!(!judged, "who is asked on hears it so");
 }
 
 #[test]

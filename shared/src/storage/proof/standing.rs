@@ -19,13 +19,13 @@ pub const DISMISSAL_POINTS: u32 = 16_118;
 // Rounded in the holder's favour.
 
 /// A good holder fails to show one shard of a hundred, a bad one of ten: ln (0.1 / 0.01).
-const MISSED: i32 = 2_302;
+pub(super) const MISSED: i32 = 2_302;
 /// A good holder checks what it signs, and errs once in a million, a bad one in a thousand: ln 1,000.
 const SIGNED_WRONG: i32 = 6_907;
 /// What is left of both: ln (0.899 / 0.989999).
 const SHOWN: i32 = -97;
 /// A good holder is late with a quarter of its answers, a bad one with three: ln 3,
-const LATE: i32 = 1_098;
+pub(super) const LATE: i32 = 1_098;
 /// and so one in time counts −ln 3.
 const IN_TIME: i32 = -1_099;
 
@@ -101,16 +101,7 @@ impl Standing {
 
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.held() + self.lost + self.silent + self.wrong;
-        write!(f, "{} of {all} audits showed the shard, {} of them late", self.held(), self.late)?;
-        let misses = [
-            (self.lost, "were answered as lost"),
-            (self.silent, "were not answered"),
-            (self.wrong, "were answered with something else"),
-        ];
-        for (count, how) in misses.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "; {count} {how}")?;
-        }
+        tell_counts(f, [self.passed, self.late, self.lost, self.silent, self.wrong])?;
         write!(
             f,
             ". Absence stands at {} and lateness at {} of the {DISMISSAL_POINTS} points that dismiss",
@@ -122,4 +113,21 @@ impl fmt::Display for Standing {
             (false, missing) => write!(f, "; {missing} more to be vetted."),
         }
     }
+}
+
+/// How often which verdict was given, as the beginning of a sentence. The counts may be anybody's.
+pub(super) fn tell_counts(f: &mut fmt::Formatter<'_>, counts: [u64; 5]) -> fmt::Result {
+    let [passed, late, lost, silent, wrong] = counts;
+    let held = passed.saturating_add(late);
+    let all = [held, lost, silent, wrong].into_iter().fold(0, u64::saturating_add);
+    write!(f, "{held} of {all} audits showed the shard, {late} of them late")?;
+    let misses = [
+        (lost, "were answered as lost"),
+        (silent, "were not answered"),
+        (wrong, "were answered with something else"),
+    ];
+    for (count, how) in misses.into_iter().filter(|(count, _)| *count > 0) {
+        write!(f, "; {count} {how}")?;
+    }
+    Ok(())
 }

@@ -328,6 +328,68 @@ fn a_standing_explains_itself() {
     assert!(standing.is_dismissed(), "a dismissal stays");
 }
 
+#[test]
+fn an_opinion_says_what_failed_how_far_it_is_from_dismissal_and_what_to_do() {
+    let mut standing = Standing::default();
+    let opinion = Opinion::new(&standing, 1);
+    let expect = "0 of 0 audits showed the shard, 0 of them late. Reputation 1000 of 1000: as few as 8 missed or 15 late in \
+                  a row would dismiss; not vetted yet.";
+    assert_eq!((opinion.to_string().as_str(), opinion.advice().count()), (expect, 0));
+    for verdict in
+        [Verdict::Passed, Verdict::Late(Duration::ZERO), Verdict::Lost, Verdict::Lost, Verdict::Silent]
+    {
+        standing.handle_verdict(verdict);
+    }
+    let opinion = Opinion::new(&standing, 1);
+    let expect = "2 of 5 audits showed the shard, 1 of them late; 2 were answered as lost; 1 were not answered. \
+                  Reputation 571 of 1000: as few as 4 missed or 9 late in a row would dismiss; vetted.";
+    assert_eq!(opinion.to_string(), expect);
+    assert_eq!((opinion.audits(), opinion.failed(), opinion.concern()), (5, 3, Concern::Nothing));
+    let advice: Vec<&str> = opinion.advice().collect();
+    assert_eq!(advice.len(), 3);
+    for (advice, about) in advice.iter().zip(["the disk", "its line", "the processors"]) {
+        assert!(advice.contains(about), "{advice}");
+    }
+    standing.handle_verdict(Verdict::Lost);
+    assert_eq!(Opinion::new(&standing, 1).concern(), Concern::Doubted);
+    // As few as it said, and not fewer.
+    let before_last =
+        |opinion: &Opinion| !opinion.is_dismissed() && opinion.to_string().contains("as few as 1 missed");
+    (0..3).for_each(|_| standing.handle_verdict(Verdict::Lost));
+    assert!(before_last(&Opinion::new(&standing, 1)));
+    standing.handle_verdict(Verdict::Wrong(Fault::Proof));
+    let opinion = Opinion::new(&standing, 1);
+    assert_eq!((opinion.concern(), opinion.reputation()), (Concern::Dismissed, 0));
+    assert!(!opinion.is_vetted() && opinion.to_string().contains("Dismissed"), "{opinion}");
+    assert_eq!(opinion.advice().count(), 4);
+}
+
+#[test]
+fn numbers_that_no_auditor_counts_are_read_as_what_can_be() {
+    let check = |said: wire::AuditorOpinion, reputation: u16, concern: Concern| {
+        let opinion = Opinion::from_wire(&said);
+        assert_eq!((opinion.reputation(), opinion.concern()), (reputation, concern), "{said:?}");
+        assert!(!(opinion.is_vetted() && opinion.is_dismissed()));
+        assert_eq!(Opinion::from_wire(&opinion.to_wire()), opinion);
+        assert!(!opinion.to_string().is_empty() && opinion.advice().count() <= 4);
+        opinion
+    };
+    let nothing = wire::AuditorOpinion::default();
+    check(nothing, 0, Concern::Doubted);
+    check(wire::AuditorOpinion { reputation: 499, ..nothing }, 499, Concern::Doubted);
+    check(wire::AuditorOpinion { reputation: 500, ..nothing }, 500, Concern::Nothing);
+    for reputation in [1001, 65_536 + 3, u32::MAX] {
+        check(wire::AuditorOpinion { reputation, ..nothing }, 1000, Concern::Nothing);
+        let both = wire::AuditorOpinion { reputation, vetted: true, dismissed: true, ..nothing };
+        check(both, 0, Concern::Dismissed);
+    }
+    let most = u64::MAX;
+    let said =
+        wire::AuditorOpinion { passed: most, late: most, lost: most, silent: most, wrong: most, ..nothing };
+    let opinion = check(said, 0, Concern::Doubted);
+    assert_eq!((opinion.audits(), opinion.failed()), (most, most));
+}
+
 proptest! {
     #[test]
     fn garbage_is_no_answer(garbage in prop::collection::vec(any::<u8>(), 0..400)) {

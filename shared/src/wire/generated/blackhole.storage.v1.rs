@@ -190,7 +190,7 @@ pub struct ShardRequest {
     /// Repeated in the answer.
     #[prost(uint64, tag = "1")]
     pub request: u64,
-    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "shard_request::Ask", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub ask: ::core::option::Option<shard_request::Ask>,
 }
 /// Nested message and enum types in `ShardRequest`.
@@ -218,6 +218,9 @@ pub mod shard_request {
         /// Of a tab to an owner, see below.
         #[prost(message, tag = "10")]
         OfferRoom(super::OfferRoom),
+        /// Of an owner to a holder that it may have no question for any more.
+        #[prost(message, tag = "11")]
+        Opinion(super::AuditorOpinion),
     }
 }
 /// Which other holders are known: what they said of themselves. Who joins asks this instead of waiting for their next
@@ -276,6 +279,34 @@ pub struct ChallengeShard {
     /// Time left for the answer; what comes later counts as late.
     #[prost(uint32, tag = "3")]
     pub within_ms: u32,
+    /// What the asker thinks of the holder before this question; it need not say.
+    #[prost(message, optional, tag = "4")]
+    pub opinion: ::core::option::Option<AuditorOpinion>,
+}
+/// What an auditor's audits of a holder add up to, told to that holder so that its operator may mend what is wrong. The
+/// auditor's word alone: nothing is decided by it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AuditorOpinion {
+    /// Audits that ended so: proved in time, proved late, admitted to be lost, not answered, answered with what is not so.
+    #[prost(uint64, tag = "1")]
+    pub passed: u64,
+    #[prost(uint64, tag = "2")]
+    pub late: u64,
+    #[prost(uint64, tag = "3")]
+    pub lost: u64,
+    #[prost(uint64, tag = "4")]
+    pub silent: u64,
+    #[prost(uint64, tag = "5")]
+    pub wrong: u64,
+    /// From 0, dismissed, to 1000.
+    #[prost(uint32, tag = "6")]
+    pub reputation: u32,
+    /// Whether what it holds counts with this auditor.
+    #[prost(bool, tag = "7")]
+    pub vetted: bool,
+    /// Whether this auditor has what it holds rebuilt elsewhere, and never places anything with it again.
+    #[prost(bool, tag = "8")]
+    pub dismissed: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ShardAnswer {
@@ -294,7 +325,7 @@ pub mod shard_answer {
         /// Of HandOutShard: the payload follows.
         #[prost(message, tag = "3")]
         Payload(super::ShardPayload),
-        /// Of DropShard, of OfferRoom, and of evidence that holds.
+        /// Of DropShard, of OfferRoom, of AuditorOpinion, and of evidence that holds.
         #[prost(message, tag = "4")]
         Done(super::Done),
         /// Of ChallengeShard: an encoded SignedProofAnswer.

@@ -1,5 +1,5 @@
-//! The owner's door for the command line: a Unix socket in the data directory, which only who may read that directory
-//! can open.
+//! The operator's door for the command line: a Unix socket in the data directory, which only who may read that directory
+//! can open. Who holds shards for others has it too, to hear what they say of this node.
 //!
 //! A connection carries one command, a line of JSON; the object's bytes behind it, or behind the first line of the
 //! answer. The answer is lines of JSON, the last of which says how it ended.
@@ -21,12 +21,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::own::{Evidence, Listed, Own, Status};
+use super::{
+    hold::{Hold, HoldStatus},
+    own::{Evidence, Listed, Own, Status},
+};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "storage.sock";
 /// A command with a name of 1,024 bytes, each escaped.
 const MAX_LINE_BYTES: u64 = 16 * 1024;
+/// Opinions in a status, the worst first: a few hundred KiB of JSON.
+const OPINIONS_SHOWN: usize = 500;
 /// Read ahead of a slow caller.
 const PIPE_BYTES: usize = 1 << 20;
 /// A caller that says nothing does not hold a place.
@@ -78,18 +83,52 @@ pub enum Answer {
     /// All objects.
     Objects(Vec<Listed>),
     /// Where everything is.
-    Status(Box<Status>),
+    Status(Box<Report>),
     /// What is kept against holders.
     Evidence(Vec<Evidence>),
     /// It was not done.
     Failed(String),
 }
 
+/// What the halves that are configured have to say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Of objects with others.
+    #[serde(flatten)]
+    pub own: Option<Status>,
+    /// Of others' shards here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HoldStatus>,
+}
+
+/// The halves behind the door.
+#[derive(Clone)]
+pub struct Halves {
+    /// This node's objects with others.
+    pub own: Option<Arc<Own>>,
+    /// Others' shards here.
+    pub hold: Option<Arc<Hold>>,
+}
+
+impl Halves {
+    fn own(&self) -> anyhow::Result<&Arc<Own>> {
+        self.own.as_ref().context("this node keeps no objects with others: it has no section [storage.own]")
+    }
+
+    async fn report(&self) -> anyhow::Result<Report> {
+        let own = match &self.own {
+            Some(own) => Some(own.status().await?),
+            None => None,
+        };
+        Ok(Report { own, held: self.hold.as_ref().map(|hold| hold.status(OPINIONS_SHOWN)) })
+    }
+}
+
 /// Opens the door in `directory`, until `shutdown`.
 ///
 /// # Errors
 /// Where the socket cannot be made.
-pub fn open(own: Arc<Own>, directory: &Path, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+pub fn open(halves: Halves, directory: &Path, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
     let path: PathBuf = directory.join(SOCKET_FILE);
     // The data directory's lock says that no other process listens here.
     match std::fs::remove_file(&path) {
@@ -105,15 +144,15 @@ pub fn open(own: Arc<Own>, directory: &Path, shutdown: CancellationToken) -> any
         while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
-                    let own = Arc::clone(&own);
+                    let halves = halves.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = serve(&own, stream).await {
-                            tracing::debug!(%error, "a caller at the owner's door went away");
+                        if let Err(error) = serve(&halves, stream).await {
+                            tracing::debug!(%error, "a caller at the operator's door went away");
                         }
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the owner's door cannot take a caller");
+                    tracing::warn!(%error, "the operator's door cannot take a caller");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -123,7 +162,7 @@ pub fn open(own: Arc<Own>, directory: &Path, shutdown: CancellationToken) -> any
     }))
 }
 
-async fn serve(own: &Arc<Own>, stream: UnixStream) -> anyhow::Result<()> {
+async fn serve(halves: &Halves, stream: UnixStream) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
@@ -131,15 +170,16 @@ async fn serve(own: &Arc<Own>, stream: UnixStream) -> anyhow::Result<()> {
     let reading = first.read_line(&mut line);
     tokio::time::timeout(COMMAND_WITHIN, reading).await.context("no command came")??;
     let command: Command = serde_json::from_str(&line).context("not a command")?;
-    let done = match command {
-        Command::Put { name, bytes } => put(own, &name, bytes, reader, &mut writer).await,
-        Command::Get { name } => return get(own, &name, writer).await,
-        Command::Delete { name } => delete(own, &name).await,
-        Command::List => own.list().await.map(Answer::Objects),
-        Command::Evidence => own.evidence().await.map(Answer::Evidence),
-        Command::Status => own.status().await.map(|status| Answer::Status(Box::new(status))),
+    let answer = match (command, halves.own()) {
+        (Command::Status, _) => halves.report().await.map(|report| Answer::Status(Box::new(report))),
+        (_, Err(error)) => Err(error),
+        (Command::Put { name, bytes }, Ok(own)) => put(own, &name, bytes, reader, &mut writer).await,
+        (Command::Get { name }, Ok(own)) => return get(own, &name, writer).await,
+        (Command::Delete { name }, Ok(own)) => delete(own, &name).await,
+        (Command::List, Ok(own)) => own.list().await.map(Answer::Objects),
+        (Command::Evidence, Ok(own)) => own.evidence().await.map(Answer::Evidence),
     };
-    let answer = done.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
+    let answer = answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
     say(&mut writer, &answer).await
 }
 

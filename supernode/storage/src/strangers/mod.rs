@@ -31,7 +31,7 @@ use shared::{
     identity::PublicKey,
     storage::{
         holders::{HolderAdvert, MAX_HOLDERS},
-        placement::Network as Place,
+        placement::{Network as Place, REPUTATION_MIN, VETTING_AUDITS},
     },
 };
 
@@ -139,8 +139,8 @@ impl Default for OwnConfig {
         Self {
             lease_days: 30,
             price_max: u64::MAX,
-            reputation_min: 500,
-            vetting_audits: shared::storage::placement::VETTING_AUDITS,
+            reputation_min: REPUTATION_MIN,
+            vetting_audits: VETTING_AUDITS,
             audit_seconds: 86_400,
             gone_seconds: 12 * 3600,
             extra_shards: 0,

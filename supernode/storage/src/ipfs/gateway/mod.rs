@@ -127,7 +127,9 @@ async fn answer(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Response<Body> 
 async fn dispatch(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     let place = hosts::place(ipfs, &request).await?;
     // At a site that is a path of the site's.
-    if !matches!(place, Place::Site { .. }) && request.uri().path().starts_with("/routing/v1/") {
+    if !matches!(place, Place::Site { .. } | Place::Misnamed { .. })
+        && request.uri().path().starts_with("/routing/v1/")
+    {
         return routing::answer(ipfs, request).await;
     }
     match *request.method() {
@@ -137,6 +139,10 @@ async fn dispatch(ipfs: &Arc<Ipfs>, request: Request<Incoming>) -> Result<Respon
     }
     let asked = Asked::read(&request)?;
     let target = match &place {
+        Place::Misnamed { host } => {
+            let location = hosts::right_location(host, &request);
+            return Ok(redirect(StatusCode::MOVED_PERMANENTLY, &location));
+        }
         Place::Site { namespace, root } => target(ipfs, namespace, root, &asked.path, true).await?,
         Place::Plain | Place::Domain(_) => {
             if let Some(location) = asked.uri_location()? {

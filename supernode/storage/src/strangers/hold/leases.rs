@@ -1,4 +1,5 @@
-//! Who asked for which shard, and until when: the store's leases, whose names say it, and the same in memory.
+//! Who asked for which shard, and until when: the store's leases, whose names say it, and the same in memory; and what
+//! those who have some say of this node.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use shared::{
     identity::PublicKey,
 };
 
+use super::owners::Owners;
 use crate::store::{Blobs, StoreError};
 
 /// Some 40 MB of table. A shard of a full segment has a megabyte or more: these are 256 GiB at least in honest use.
@@ -32,6 +34,8 @@ pub(super) struct Leases {
     until: BTreeMap<(BlobRoot, [u8; 32]), UnixSeconds>,
     /// What is being taken in; as many as are served at once.
     taking: BTreeMap<(BlobRoot, [u8; 32]), Taking>,
+    /// Whose they are.
+    pub(super) owners: Owners,
 }
 
 /// A shard on its way in, for one owner.
@@ -50,8 +54,9 @@ impl Leases {
             let page = blobs.leases(PREFIX, after, PAGE).await?;
             for (name, root) in &page {
                 if let Some((owner, until)) = read_name(name) {
-                    let known = leases.until.entry((*root, owner.to_bytes())).or_insert(until);
-                    *known = (*known).max(until);
+                    // Of two ends that a process was killed between, the later one holds.
+                    let known = leases.get(*root, &owner);
+                    leases.note(*root, &owner, known.map_or(until, |known| known.max(until)));
                 }
             }
             match page.last() {
@@ -99,6 +104,9 @@ impl Leases {
     /// Notes a promise; returns the name of the one that it replaces.
     pub(super) fn note(&mut self, root: BlobRoot, owner: &PublicKey, until: UnixSeconds) -> Option<Vec<u8>> {
         let before = self.until.insert((root, owner.to_bytes()), until);
+        if before.is_none() {
+            self.owners.add(owner);
+        }
         before.filter(|before| *before != until).map(|before| name(owner, before))
     }
 
@@ -108,15 +116,18 @@ impl Leases {
         if let Some(taking) = self.taking.get_mut(&key) {
             taking.unwanted = true;
         }
-        self.until.remove(&key).map(|until| name(owner, until))
+        let until = self.until.remove(&key)?;
+        self.owners.remove(owner);
+        Some(name(owner, until))
     }
 
     /// Forgets what ended before `now`; returns the names.
     pub(super) fn expire(&mut self, now: UnixSeconds) -> Vec<(BlobRoot, Vec<u8>)> {
-        let mut ended = Vec::new();
+        let (mut ended, owners) = (Vec::new(), &mut self.owners);
         self.until.retain(|(root, owner), until| {
             let keep = *until > now;
             if !keep && let Ok(owner) = PublicKey::from_bytes(owner) {
+                owners.remove(&owner);
                 ended.push((*root, name(&owner, *until)));
             }
             keep
@@ -161,5 +172,24 @@ mod tests {
         assert!(leases.expire(UnixSeconds(19)).is_empty() && leases.is_promised(root));
         assert_eq!(leases.expire(UnixSeconds(20)), [(root, name(&owner, UnixSeconds(20)))]);
         assert!(!leases.is_promised(root));
+    }
+
+    #[test]
+    fn an_owner_is_one_while_it_has_a_lease() {
+        let owner = Keypair::from_secret([1; 32]).public();
+        let roots: Vec<_> = (0..4).map(|n| BlobRoot([n; 32])).collect();
+        let mut leases = Leases::default();
+        assert_eq!(leases.owners.count(), 0);
+        for (root, until) in roots.iter().zip([10, 20, 30, 30]) {
+            leases.note(*root, &owner, UnixSeconds(5));
+            leases.note(*root, &owner, UnixSeconds(until));
+        }
+        leases.forget(BlobRoot([9; 32]), &owner);
+        leases.forget(roots[3], &owner);
+        leases.forget(roots[3], &owner);
+        leases.expire(UnixSeconds(20));
+        assert_eq!((leases.count(), leases.owners.count()), (1, 1));
+        leases.expire(UnixSeconds(30));
+        assert_eq!((leases.count(), leases.owners.count()), (0, 0));
     }
 }

@@ -1,10 +1,14 @@
 //! Holding shards for others: takes them within a quota, hands them out, proves them, and lets them go when their
 //! leases end.
 //!
+//! What owners say of its audits is kept for the operator, and changes nothing here.
+//!
 //! What is promised is on the disk, synced, before the promise is signed. Whoever knows a shard's root may read it; only
 //! who leased it can end its lease. What has rotted is never handed out, and owned up to when asked.
 
 mod leases;
+mod meters;
+mod owners;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +21,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{AsyncReadExt as _, StreamExt as _, io::ReadHalf};
 use links::Stream;
+use prometheus_client::registry::Registry;
 use runtime::unix_now;
+use serde::{Deserialize, Serialize};
 use shared::{
     base::{BlobRoot, UnixSeconds, blob::HashTree},
     identity::{Keypair, PublicKey},
@@ -25,14 +31,16 @@ use shared::{
         holders::{FailedAudit, HolderAdvert, Lease, MAX_LEASE_SECONDS, vouch},
         messages::{Ask, Said, ShardAnswer, ShardRequest},
         placement::HolderKind,
-        proof::{self, Challenge},
+        proof::{self, Challenge, Concern, Opinion},
     },
     wire::Refusal,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use self::leases::Leases;
+pub use self::owners::{OwnerOpinion, Repute};
+
+use self::{leases::Leases, owners::Hearing};
 use super::{
     Heard, HoldConfig, Incoming, Network,
     exchange::{self, ExchangeError, STALLED_AFTER},
@@ -61,6 +69,21 @@ const CLOCK_SKEW_SECONDS: u64 = 300;
 
 /// Where in a bucket others' shards lie.
 const BUCKET_PART: &str = "held";
+
+/// What an operator wants to know of a holder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// Promises.
+    pub leases: usize,
+    /// Bytes of shards,
+    pub stored_bytes: u64,
+    /// of as many that they may take.
+    pub quota_bytes: u64,
+    /// How it stands with owners.
+    pub repute: Repute,
+    /// What each of them says, the worst first; as many as were asked for.
+    pub opinions: Vec<OwnerOpinion>,
+}
 
 /// Holds shards.
 pub struct Hold {
@@ -93,6 +116,11 @@ impl Hold {
         let blobs = BlobStore::open_at(directory.to_owned(), quota_bytes, bucket, BUCKET_PART).await?;
         let leases = Mutex::new(Leases::load(&blobs).await?);
         Ok(Arc::new(Self { config, key, operator, blobs, heard, leases, serving: Mutex::default() }))
+    }
+
+    /// Registers what it counts.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        meters::register(self, registry);
     }
 
     /// Serves `incoming` and says that it is there, until `shutdown`.
@@ -190,9 +218,16 @@ impl Hold {
                 self.let_go(peer, root).await;
                 (Said::Done, nothing)
             }
-            Ask::Challenge { root, beacon, .. } => {
+            Ask::Challenge { root, beacon, opinion, .. } => {
+                if let Some(opinion) = opinion {
+                    self.hear_opinion(peer, opinion);
+                }
                 let challenge = Challenge { root, beacon, holder: self.key.public() };
                 (self.prove(&challenge).await.unwrap_or_else(refused), nothing)
+            }
+            Ask::Opinion(opinion) => {
+                let kept = self.hear_opinion(peer, opinion);
+                (if kept { Said::Done } else { refused(Refusal::NotFound) }, nothing)
             }
             Ask::Evidence { account, signed } => {
                 (self.hear(peer, &account, &signed).unwrap_or_else(refused), nothing)
@@ -232,6 +267,23 @@ impl Hold {
             tracing::info!(holder = %challenge.holder, "evidence against a holder, by its own signature");
         }
         if account.convicts() { Ok(Said::Done) } else { Err(Refusal::Unspecified) }
+    }
+
+    /// Somebody says what it thinks of this node. Says whether that is kept; warns where it is bad news.
+    fn hear_opinion(&self, peer: &PublicKey, opinion: Opinion) -> bool {
+        let hearing = self.leases().owners.hear(peer, opinion, unix_now());
+        let Hearing::Worse(concern) = hearing else { return hearing == Hearing::Kept };
+        let why = owners::explain(&opinion);
+        if concern == Concern::Dismissed {
+            tracing::warn!(owner = %peer, %why, "an owner says that it has dismissed this node");
+        } else {
+            tracing::warn!(owner = %peer, %why, "an owner says that this node is not to be relied on");
+        }
+        tracing::info!(
+            target: "blackhole::events::storage",
+            event = "reputation_fell", owner = %peer, reputation = opinion.reputation(), concern = ?concern
+        );
+        true
     }
 
     /// Takes a shard, or has it already, and promises to keep it.
@@ -419,10 +471,17 @@ impl Hold {
         Some(advert.sign(&self.key))
     }
 
-    /// What an operator wants to see: promises, and bytes used of how many.
-    pub fn status(&self) -> (usize, u64, u64) {
+    /// What an operator wants to see, with what so many owners say at most.
+    pub fn status(&self, opinions: usize) -> HoldStatus {
         let usage = self.blobs.usage();
-        (self.leases().count(), usage.stored_bytes, usage.quota_bytes)
+        let leases = self.leases();
+        HoldStatus {
+            leases: leases.count(),
+            stored_bytes: usage.stored_bytes,
+            quota_bytes: usage.quota_bytes,
+            repute: leases.owners.repute(),
+            opinions: leases.owners.opinions(opinions),
+        }
     }
 }
 

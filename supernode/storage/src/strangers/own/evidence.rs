@@ -1,4 +1,4 @@
-//! Evidence: what is kept against holders, and who is told.
+//! Evidence: what is kept against holders, and who is told; and what holders are told of how they stand.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use shared::{
     storage::{
         holders::FailedAudit,
         messages::Ask,
-        proof::{Transcript, Verdict},
+        proof::{Opinion, Transcript, Verdict},
     },
 };
 
@@ -104,6 +104,19 @@ impl Own {
                 if let Err(error) = own.ask(&holder, ask, None).await {
                     tracing::debug!(%holder, %error, "a holder was not told of a failed audit");
                 }
+            }
+        });
+    }
+
+    /// Tells a holder what we think of it, where no question follows that would say so. Who cannot be reached hears it
+    /// with the next question, or when it says again that it is there.
+    pub(super) fn tell_opinion(self: &Arc<Self>, holder: PublicKey, opinion: Opinion) {
+        let own = Arc::clone(self);
+        tokio::spawn(async move {
+            // Fails for none but who is shutting down.
+            let Ok(_place) = own.telling.acquire().await else { return };
+            if let Err(error) = own.ask(&holder, Ask::Opinion(opinion), None).await {
+                tracing::debug!(%holder, %error, "a holder was not told what is thought of it");
             }
         });
     }

@@ -134,7 +134,7 @@ pub struct Own {
     called_off: Notify,
     segments_at_once: Semaphore,
     memory: Memory,
-    /// Accounts of failed audits that are told at once.
+    /// Accounts of failed audits, and opinions, that are told at once.
     telling: Semaphore,
     started: std::time::Instant,
 }

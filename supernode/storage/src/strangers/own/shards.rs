@@ -15,7 +15,7 @@ use shared::{
     storage::{
         extras::Tab,
         messages::{Ask, MAX_PAYLOAD_BYTES, Said, ShardRequest},
-        proof::Challenge,
+        proof::{ANSWER_WITHIN, Challenge, Opinion},
         read::{self, FetchFailure, Read},
         record::SegmentRecord,
         upload::{self, Upload},
@@ -146,11 +146,16 @@ impl Own {
         }
     }
 
-    /// Asks a question; returns the signed proof as it came.
-    pub(super) async fn challenge(&self, challenge: &Challenge) -> Result<Vec<u8>, ExchangeError> {
+    /// Asks a question, and says what is thought of whom it asks; returns the signed proof as it came.
+    pub(super) async fn challenge(
+        &self,
+        challenge: &Challenge,
+        opinion: Opinion,
+    ) -> Result<Vec<u8>, ExchangeError> {
         let Challenge { root, beacon, holder } = challenge;
-        let within = shared::storage::proof::ANSWER_WITHIN;
-        match self.ask(holder, Ask::Challenge { root: *root, beacon: *beacon, within }, None).await? {
+        let (within, opinion) = (ANSWER_WITHIN, Some(opinion));
+        match self.ask(holder, Ask::Challenge { root: *root, beacon: *beacon, within, opinion }, None).await?
+        {
             (Said::Proof(proof), _) => Ok(proof),
             _ => Err(ExchangeError::Protocol),
         }

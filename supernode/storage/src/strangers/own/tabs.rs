@@ -220,7 +220,8 @@ impl Own {
 
     async fn challenge_tab(&self, challenge: &Challenge) -> Result<Vec<u8>, ExchangeError> {
         let Challenge { root, beacon, holder } = challenge;
-        let ask = Ask::Challenge { root: *root, beacon: *beacon, within: ANSWER_WITHIN };
+        // Nobody looks after a tab as an operator after a node.
+        let ask = Ask::Challenge { root: *root, beacon: *beacon, within: ANSWER_WITHIN, opinion: None };
         match self.ask_tab(&Tab(holder.clone()), ask, None).await? {
             (Said::Proof(proof), _) => Ok(proof),
             _ => Err(ExchangeError::Protocol),

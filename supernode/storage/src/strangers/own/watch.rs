@@ -91,10 +91,10 @@ impl Own {
             events.extend(std::iter::from_fn(|| state.custody.poll_event()));
             state.custody.poll_deadline().map_or(REST_MAX, |deadline| deadline.since(now)).min(REST_MAX)
         };
-        for Question { id, challenge } in questions {
+        for Question { id, challenge, opinion } in questions {
             let own = Arc::clone(self);
             tokio::spawn(async move {
-                match own.challenge(&challenge).await {
+                match own.challenge(&challenge, opinion).await {
                     Ok(answer) => {
                         own.state().custody.handle_answer(own.now(), id, &answer);
                         own.changed.notify_one();
@@ -155,6 +155,7 @@ impl Own {
             Event::Dismissed { holder, standing } => {
                 tracing::warn!(%holder, %standing, "a holder was dismissed");
             }
+            Event::Judged { holder, opinion } => self.tell_opinion(holder, opinion),
             Event::Gone { holder } => {
                 tracing::warn!(%holder, "a holder is gone; its shards are rebuilt elsewhere");
             }
