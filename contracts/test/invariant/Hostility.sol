@@ -20,8 +20,6 @@ abstract contract Hostility is Checks {
     address internal books;
     /// What rebases have given the contract beyond its books.
     uint256 public surplus;
-    /// How many acts succeeded, so that a world in which nothing ever happens is noticed.
-    uint256 public successes;
 
     function _begin() internal returns (IERC20) {
         vm.warp(NOW);
@@ -103,7 +101,6 @@ abstract contract Hostility is Checks {
         vm.prank(caller);
         (success, answer) = books.call(call_);
         if (!calm) _calm();
-        if (success) ++successes;
     }
 
     /// What the token enters in the middle of a transfer; those that inherit know what would hurt.
@@ -134,9 +131,6 @@ abstract contract Watched is Checks {
         bytes4[] selectors;
     }
 
-    /// Of a world's 200 acts: far fewer than succeed, and more than would in a world where nobody can do anything.
-    uint256 private constant SUCCESSES_MIN = 10;
-
     function targetContracts() external view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(_world());
@@ -151,9 +145,7 @@ abstract contract Watched is Checks {
     }
 
     function afterInvariant() external {
-        if (!_world().tokenIsExact()) return;
-        check(_world().successes() >= SUCCESSES_MIN, "something happened");
-        _world().check_end();
+        if (_world().tokenIsExact()) _world().check_end();
     }
 
     function _world() internal view virtual returns (Hostility);
