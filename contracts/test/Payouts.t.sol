@@ -84,6 +84,8 @@ contract PayoutsTest is Checks {
         wrong.proof[0] ^= bytes32(uint256(1));
         notProven(wrong);
         wrong = share(5);
+        wrong.proof = new bytes32[](32);
+        notProven(wrong);
         wrong.proof = new bytes32[](33);
         vm.expectRevert(abi.encodeWithSelector(Payouts.ProofTooLong.selector, 33));
         payouts.claim(payer, EPOCH, wrong);

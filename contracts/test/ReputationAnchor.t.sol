@@ -76,6 +76,7 @@ contract ReputationAnchorTest is Checks {
         check(!reputation.isProven(address(this), LAST, peer, 300, proof), "no other publisher");
         vm.chainId(block.chainid + 1);
         check(!reputation.isProven(publisher, LAST, peer, 300, proof), "no other chain");
+        check(!reputation.isProven(publisher, LAST, peer, 300, new bytes32[](32)), "the longest, and wrong");
         vm.expectRevert(abi.encodeWithSelector(ReputationAnchor.ProofTooLong.selector, 33));
         reputation.isProven(publisher, LAST, peer, 300, new bytes32[](33));
     }
