@@ -276,6 +276,8 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    // A node's socket is there too, and nothing lies in it.
+    let entries = entries.filter(|path| path.is_dir() || path.is_file());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
