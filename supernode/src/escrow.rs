@@ -3,8 +3,8 @@
 use std::{fs::File, io::Read as _, path::Path};
 
 use anyhow::{Context as _, ensure};
-use chain::{Chain, JobState, Stage};
-use clap::Subcommand;
+use chain::{Chain, ChainError, JobState, Stage};
+use clap::{Args, Subcommand};
 use shared::{
     base::{UnixSeconds, blob::BlobHasher},
     economy::{
@@ -18,6 +18,16 @@ use crate::on_chain::{self, Of};
 
 const DAY: u64 = 86_400;
 
+/// Which job, on whose chain and account.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    of: Of,
+    /// The job's name.
+    #[arg(value_parser = word)]
+    job: Word,
+}
+
 /// What is to be done with a job's money. The same command line serves client, provider and arbiter, each with the
 /// configuration of its own account.
 #[derive(Debug, Subcommand)]
@@ -25,10 +35,7 @@ pub(crate) enum What {
     /// Print how a job stands.
     Show {
         #[command(flatten)]
-        of: Of,
-        /// Its name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
     },
     /// Lock the money of a new job, and print its name.
     Create {
@@ -65,10 +72,7 @@ pub(crate) enum What {
     /// As its provider, say what the result is.
     Deliver {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// A file, or 0x and the 64 digits of its BLAKE3 hash.
         #[arg(value_parser = hash)]
         result: Word,
@@ -76,10 +80,7 @@ pub(crate) enum What {
     /// As its client, pay for a result: the file that you have, not whatever was delivered.
     Accept {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// A file, or 0x and the 64 digits of its BLAKE3 hash.
         #[arg(value_parser = hash)]
         result: Word,
@@ -87,10 +88,7 @@ pub(crate) enum What {
     /// As its client, have the arbiter look at what was delivered.
     Dispute {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// Why: a file, or 0x and the 64 digits of its BLAKE3 hash.
         #[arg(value_parser = hash)]
         evidence: Word,
@@ -98,38 +96,26 @@ pub(crate) enum What {
     /// As its provider, give all back.
     Decline {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
     },
     /// As its arbiter, rule what the provider gets; the client gets the rest.
     Rule {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// In base units of the token; 0 gives all back.
         to_provider: u64,
     },
     /// As client or provider, sign a split that the other one may have done within a day.
     SignSplit {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// In base units of the token; the client gets the rest.
         to_provider: u64,
     },
     /// Split as the other one signed.
     Split {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
         /// In base units of the token; the client gets the rest.
         to_provider: u64,
         /// What `sign-split` printed.
@@ -142,10 +128,7 @@ pub(crate) enum What {
     /// End a job whose party said nothing in its time. Anyone may.
     Close {
         #[command(flatten)]
-        of: Of,
-        /// The job's name.
-        #[arg(value_parser = word)]
-        job: Word,
+        which: Which,
     },
     /// Take what was owed to this account and could not be handed over.
     Collect {
@@ -160,7 +143,7 @@ pub(crate) enum What {
 /// Does what was asked.
 pub(crate) fn run(what: &What) -> anyhow::Result<()> {
     match what {
-        What::Show { of, job } => on_chain::run(of, async |chain, _| print(chain, *job).await),
+        What::Show { which } => act(which, async |_| Ok(())),
         What::Create {
             of,
             provider,
@@ -187,35 +170,22 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
             word[24..].copy_from_slice(&salt.to_be_bytes());
             print(chain, chain.create_job(&terms, word).await?).await
         }),
-        What::Deliver { of, job, result } => on_chain::run(of, async |chain, _| {
-            chain.deliver(*job, *result).await?;
-            print(chain, *job).await
+        What::Deliver { which, result } => act(which, async |chain| chain.deliver(which.job, *result).await),
+        What::Accept { which, result } => {
+            act(which, async |chain| chain.accept_result(which.job, *result).await)
+        }
+        What::Dispute { which, evidence } => {
+            act(which, async |chain| chain.dispute(which.job, *evidence).await)
+        }
+        What::Decline { which } => act(which, async |chain| chain.decline(which.job).await),
+        What::Rule { which, to_provider } => {
+            act(which, async |chain| chain.rule(which.job, Amount::of(*to_provider)).await)
+        }
+        What::SignSplit { which, to_provider } => sign_split(which, Amount::of(*to_provider)),
+        What::Split { which, to_provider, until, signature } => act(which, async |chain| {
+            chain.split(which.job, Amount::of(*to_provider), UnixSeconds(*until), signature).await
         }),
-        What::Accept { of, job, result } => on_chain::run(of, async |chain, _| {
-            chain.accept_result(*job, *result).await?;
-            print(chain, *job).await
-        }),
-        What::Dispute { of, job, evidence } => on_chain::run(of, async |chain, _| {
-            chain.dispute(*job, *evidence).await?;
-            print(chain, *job).await
-        }),
-        What::Decline { of, job } => on_chain::run(of, async |chain, _| {
-            chain.decline(*job).await?;
-            print(chain, *job).await
-        }),
-        What::Rule { of, job, to_provider } => on_chain::run(of, async |chain, _| {
-            chain.rule(*job, Amount::of(*to_provider)).await?;
-            print(chain, *job).await
-        }),
-        What::SignSplit { of, job, to_provider } => sign_split(of, *job, Amount::of(*to_provider)),
-        What::Split { of, job, to_provider, until, signature } => on_chain::run(of, async |chain, _| {
-            chain.split(*job, Amount::of(*to_provider), UnixSeconds(*until), signature).await?;
-            print(chain, *job).await
-        }),
-        What::Close { of, job } => on_chain::run(of, async |chain, _| {
-            chain.close_job(*job).await?;
-            print(chain, *job).await
-        }),
+        What::Close { which } => act(which, async |chain| chain.close_job(which.job).await),
         What::Collect { of, to } => on_chain::run(of, async |chain, _| {
             let owed = chain.owed_by_escrow().await?;
             ensure!(!owed.is_zero(), "nothing is owed to {}: what was due was handed over", chain.account());
@@ -227,13 +197,21 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
     }
 }
 
-fn sign_split(of: &Of, job: Word, to_provider: Amount) -> anyhow::Result<()> {
+/// Does it, and prints how the job stands then.
+fn act(which: &Which, errand: impl AsyncFnOnce(&Chain) -> Result<(), ChainError>) -> anyhow::Result<()> {
+    on_chain::run(&which.of, async |chain, _| {
+        errand(chain).await?;
+        print(chain, which.job).await
+    })
+}
+
+fn sign_split(Which { of, job }: &Which, to_provider: Amount) -> anyhow::Result<()> {
     let key = on_chain::key(of)?;
     on_chain::run(of, async |chain, _| {
-        let state = chain.job(job).await?.context("there is no job of this name")?;
+        let state = chain.job(*job).await?.context("there is no job of this name")?;
         ensure!(to_provider <= state.amount, "the job has {}, and {to_provider} should go", state.amount);
         let until = UnixSeconds(chain.time().await?.saturating_add(DAY));
-        let signature = chain.sign_split(&key, job, to_provider, until)?;
+        let signature = chain.sign_split(&key, *job, to_provider, until)?;
         println!("until {}", until.0);
         println!("signature 0x{}", hex::encode(signature.0));
         Ok(())
