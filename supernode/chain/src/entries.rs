@@ -59,6 +59,7 @@ impl<'a> Entries<'a> {
     pub(crate) fn book(
         &mut self,
         booked: &BTreeMap<(Direction, Account), BookedChannel>,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
         state: &FinalState,
     ) -> Result<(), LedgerError> {
         let before = |key: &(Direction, Account)| booked.get(key).copied().unwrap_or_default();
@@ -84,9 +85,12 @@ impl<'a> Entries<'a> {
             staked = staked.plus(stake.amount.plus(stake.withdrawn).less(known));
             unstaked = unstaked.plus(stake.withdrawn);
         }
-        let wallet = self.has(Book::Wallet).plus(withdrawn).plus(unstaked);
-        let used = state.wallet.plus(deposited).plus(staked);
+        let opened: Amount = state.payouts.values().flat_map(|seen| &seen.opened).map(|it| it.total()).sum();
+        let returned = self.returned(unclaimed, state);
+        let wallet = self.has(Book::Wallet).plus(withdrawn).plus(unstaked).plus(returned);
+        let used = state.wallet.plus(deposited).plus(staked).plus(opened);
         self.post(Posting::Received, used.less(wallet))?;
+        self.came_back(unclaimed, state)?;
         self.post(Posting::Deposited, deposited)?;
         for (node, stake) in &state.stakes {
             let known = self.has(Book::Stake(*node));
@@ -110,7 +114,72 @@ impl<'a> Entries<'a> {
         }
         self.claimed_from_us(booked, state)?;
         self.post(Posting::Withdrawn, withdrawn)?;
+        self.opened(unclaimed, state)?;
         self.post(Posting::Sent, wallet.less(used))
+    }
+
+    /// What comes back of epochs that are over.
+    fn returned(&self, unclaimed: &BTreeMap<u64, BTreeMap<Account, Amount>>, state: &FinalState) -> Amount {
+        let over = state.payouts.iter().filter(|(_, seen)| seen.returned);
+        over.map(|(epoch, seen)| {
+            let left: Amount = unclaimed.get(epoch).into_iter().flatten().map(|(_, amount)| *amount).sum();
+            left.less(seen.paid.iter().map(|(_, amount)| *amount).sum())
+        })
+        .sum()
+    }
+
+    /// Shares that were taken of epochs that are booked, and what came back of them.
+    fn came_back(
+        &mut self,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
+        state: &FinalState,
+    ) -> Result<(), LedgerError> {
+        for (epoch, seen) in state.payouts.iter().filter(|(_, seen)| seen.opened.is_none()) {
+            let Some(shares) = unclaimed.get_mut(epoch) else { continue };
+            self.taken(*epoch, &seen.paid, shares)?;
+            if seen.returned {
+                for (account, amount) in core::mem::take(shares) {
+                    self.post(Posting::PayoutReturned(*epoch), amount)?;
+                    self.post(Posting::ShareLapsed(account), amount)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Epochs that came to the chain.
+    fn opened(
+        &mut self,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
+        state: &FinalState,
+    ) -> Result<(), LedgerError> {
+        for (epoch, seen) in &state.payouts {
+            let Some(payout) = &seen.opened else { continue };
+            let mut shares: BTreeMap<Account, Amount> =
+                payout.shares().map(|share| (share.account, share.amount)).collect();
+            for (account, amount) in &shares {
+                self.post(Posting::ShareOwed(*account), *amount)?;
+            }
+            self.post(Posting::PayoutOpened(*epoch), payout.total())?;
+            self.taken(*epoch, &seen.paid, &mut shares)?;
+            unclaimed.insert(*epoch, shares);
+        }
+        Ok(())
+    }
+
+    fn taken(
+        &mut self,
+        epoch: u64,
+        paid: &[(Account, Amount)],
+        shares: &mut BTreeMap<Account, Amount>,
+    ) -> Result<(), LedgerError> {
+        for (account, amount) in paid {
+            // Each share is paid once, and whole.
+            if shares.remove(account).is_some() {
+                self.post(Posting::SharePaid(*account, epoch), *amount)?;
+            }
+        }
+        Ok(())
     }
 
     /// A payer's money arrived. More than we knew of was promised to a disk that we lost.

@@ -22,8 +22,8 @@ mod settler;
 mod store;
 
 pub use charging::{
-    Billed, Billing, BillingError, Charge, ChargingConfig, Delivered, LINES_MAX, PaidStands, Pay, Paying,
-    PayingError, Payment, SiteStands,
+    Billed, Billing, BillingError, Charge, ChargeTabs, ChargingConfig, Delivered, EarnerStands, EpochStands,
+    HandedIn, PaidStands, Pay, Paying, PayingError, Payment, SiteStands, Stage, TabTerms, TabsStand,
 };
 pub use client::{At, BlockRef, Chain, ChainError, ChannelState, NodeState, Others, PayoutState};
 pub use config::Config;
@@ -32,7 +32,9 @@ pub use earnings::{
     recorder,
 };
 pub use meters::Meters;
-pub use purse::{FinalState, GUARDED_MAX, PEERS_MAX, Purse, PurseError, Settlement, StakeState, Stands};
+pub use purse::{
+    FinalState, GUARDED_MAX, PEERS_MAX, PayoutSeen, Purse, PurseError, Settlement, StakeState, Stands,
+};
 pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};
 pub use store::{BookedChannel, Direction, StoreError};

@@ -33,6 +33,7 @@ mod rots;
 mod s3;
 mod secrecy;
 mod strangers;
+mod tabs;
 mod tls;
 mod uploads;
 mod visitor;
