@@ -45,6 +45,10 @@ export class Supernode {
     this.publisher = execFileSync(program, ['key', 'new', this.key], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   }
 
+  get config() {
+    return join(this.#directory, 'supernode.toml');
+  }
+
   get data() {
     return join(this.#directory, 'data');
   }
@@ -56,7 +60,7 @@ export class Supernode {
 
   async start() {
     if (this.publish && !existsSync(this.data)) this.publishSite();
-    const config = join(this.#directory, 'supernode.toml');
+    const { config } = this;
     writeFileSync(config, `[node]
 data_dir = ${JSON.stringify(this.data)}
 [edge]

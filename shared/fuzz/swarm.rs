@@ -15,6 +15,7 @@ use shared::{
     base::{BlobRoot, EffectId, Instant, LinkId, RequestId, SiteId, UnixSeconds},
     cdn::{
         blob::{BlobShape, GROUP_BYTES, PAGE_BYTES, VerifyError},
+        earner::Earner,
         introduction::{Answer, Offer, Reach},
         manifest::{Asset, Manifest},
         messages::{Control, control, end, read_control},
@@ -311,6 +312,12 @@ impl World {
                 Message::Report(report::sign(&keys()[who], &keys()[other].public(), kind, session))
             }
             8 => Message::AskPeers(wire::AskPeers {
+                earner: Some(Earner::sign(
+                    &keys()[who],
+                    &keys()[other].public(),
+                    SiteId(self.site),
+                    [input.byte(); 20],
+                )),
                 request: u64::from(input.number()),
                 site: self.site.to_vec(),
                 count: input.number(),

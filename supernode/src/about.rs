@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chain::{Earnings, Money, Place, Session, Sums, Totals};
 use gateway::{
-    EarnedDay, EarnedSession, EarnedSums, EarningsStatus, ExtraShard, HeldStatus, MoneyStatus, NetworkStatus,
-    OwnerWord, PaymentsStatus, PeerAddresses, Position,
+    EarnedDay, EarnedSession, EarnedSums, EarnerError, EarnerStatus, EarningsStatus, ExtraShard, HeldStatus,
+    MoneyStatus, NetworkStatus, OwnerWord, PaymentsStatus, PeerAddresses, Position, TabsStatus,
 };
 use net::Network;
 use shared::identity::PublicKey;
@@ -113,6 +113,14 @@ impl gateway::Node for About {
 
     fn payments(&self) -> PaymentsStatus {
         self.payments.status()
+    }
+
+    fn tabs(&self) -> Result<Option<TabsStatus>, String> {
+        self.payments.tabs()
+    }
+
+    fn earner(&self, account: &str) -> Result<Option<EarnerStatus>, EarnerError> {
+        self.payments.earner(account)
     }
 
     fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession> {

@@ -49,6 +49,9 @@ pub(crate) struct Agree {
     /// What it pays at most: base units of the token for each so many bytes, as 3/1000.
     #[arg(long, value_parser = price)]
     price: Price,
+    /// What it pays beside that, at most, for what visitors' tabs give to each other; it goes to them. Nothing without.
+    #[arg(long, value_parser = price)]
+    tabs: Option<Price>,
     /// For how many days.
     #[arg(long, default_value_t = 90)]
     days: u64,
@@ -92,6 +95,7 @@ fn agree_to(agree: &Agree) -> anyhow::Result<()> {
         payer: account.account(),
         contract: section.contract(),
         price: agree.price,
+        tabs: agree.tabs,
         issued: now,
         expires: now.plus(seconds),
     };
@@ -114,11 +118,14 @@ fn show(file: &PathBuf) -> anyhow::Result<()> {
 }
 
 fn print(agreement: &Agreement) {
-    let Agreement { publisher, site, node, payer, contract, price, expires, .. } = agreement;
+    let Agreement { publisher, site, node, payer, contract, price, tabs, expires, .. } = agreement;
     println!("site {site} of {publisher}");
     println!("paid by {payer} through {} on chain {}", contract.address, contract.chain_id);
     println!("from node {node}");
     println!("at most {} base units for each {} bytes, until unix {}", price.amount, price.per, expires.0);
+    if let Some(Price { amount, per }) = tabs {
+        println!("and at most {amount} base units for each {per} bytes that tabs give to each other");
+    }
 }
 
 /// Reads `3/1000`.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use chain::Chain;
+use chain::{At, Chain};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use shared::{
@@ -70,7 +70,7 @@ pub(crate) enum What {
     Claim {
         #[command(flatten)]
         of: Of,
-        /// The file of shares.
+        /// The file of shares; or what a node says of an account at /blackhole/v1/earners/0x….
         shares: PathBuf,
         /// Whose share; the node's own account's without.
         #[arg(long, conflicts_with = "all")]
@@ -89,6 +89,16 @@ pub(crate) enum What {
     },
 }
 
+/// What a claim is made by.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Proofs {
+    /// What a node says of one account at `/blackhole/v1/earners/0x…`.
+    Earner { payouts: Vec<Shares> },
+    /// What `open` wrote.
+    Epoch(Shares),
+}
+
 /// The file of shares.
 #[derive(Debug, Serialize, Deserialize)]
 struct Shares {
@@ -98,6 +108,9 @@ struct Shares {
     #[serde(with = "text")]
     payer: Account,
     epoch: u64,
+    /// Where a node says it: until when; nothing before the chain has the epoch.
+    #[serde(default, skip_serializing)]
+    expires: Option<u64>,
     shares: Vec<ShareLine>,
 }
 
@@ -125,10 +138,13 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
             on_chain::run(of, async |chain, _| show(chain, payer.unwrap_or(chain.account()), *epoch).await)
         }
         What::Claim { of, shares, account, all } => {
-            let file = read_shares(shares)?;
+            let files = read_shares(shares)?;
             on_chain::run(of, async |chain, _| {
                 let whose = (!all).then(|| account.unwrap_or(chain.account()));
-                claim(chain, &file, whose).await
+                for file in &files {
+                    claim(chain, file, whose).await?;
+                }
+                Ok(())
             })
         }
         What::Reclaim { of, epoch } => on_chain::run(of, async |chain, _| {
@@ -171,7 +187,7 @@ async fn open(
 }
 
 async fn show(chain: &Chain, payer: Account, number: u64) -> anyhow::Result<()> {
-    let Some(state) = chain.payout(payer, number).await? else {
+    let Some(state) = chain.payout(payer, number, At::Latest).await? else {
         println!("epoch {number} of {payer} was not opened");
         return Ok(());
     };
@@ -188,7 +204,7 @@ async fn claim(chain: &Chain, file: &Shares, whose: Option<Account>) -> anyhow::
         file.contract,
         file.chain_id
     );
-    let Some(state) = chain.payout(file.payer, file.epoch).await? else {
+    let Some(state) = chain.payout(file.payer, file.epoch, At::Latest).await? else {
         bail!("{} has not opened epoch {}; ask it whether it will", file.payer, file.epoch);
     };
     let mut due = Vec::new();
@@ -246,16 +262,25 @@ fn read(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn read_shares(path: &Path) -> anyhow::Result<Shares> {
+fn read_shares(path: &Path) -> anyhow::Result<Vec<Shares>> {
     let shown = path.display();
-    serde_json::from_str(&read(path)?)
-        .with_context(|| format!("{shown} is no file of shares, as `blackhole payout open` writes it"))
+    let proofs: Proofs = serde_json::from_str(&read(path)?).with_context(|| {
+        format!("{shown} is no file of shares, as `blackhole payout open` writes it and nodes say it")
+    })?;
+    match proofs {
+        Proofs::Epoch(shares) => Ok(vec![shares]),
+        Proofs::Earner { mut payouts } => {
+            payouts.retain(|payout| payout.expires.is_some());
+            ensure!(!payouts.is_empty(), "{shown} has no epoch that is open yet; ask the node again later");
+            Ok(payouts)
+        }
+    }
 }
 
 fn write_shares(path: &Path, epoch: &Epoch, payout: &Payout) -> anyhow::Result<()> {
     let Epoch { chain_id, contract, payer, number } = *epoch;
     let shares = payout.shares().map(|share| ShareLine::of(&share)).collect();
-    let file = Shares { chain_id, contract, payer, epoch: number, shares };
+    let file = Shares { chain_id, contract, payer, epoch: number, expires: None, shares };
     let mut out = File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
     serde_json::to_writer(&mut out, &file)?;
     out.write_all(b"\n")?;

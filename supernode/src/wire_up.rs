@@ -231,12 +231,16 @@ fn tell(teller: Teller, paying: &payments::Started) -> swarm::Tell {
     let bill = paying.teller();
     Box::new(move |served| {
         bill(&served);
-        teller.tell(match served {
+        match served {
             swarm::Served::Receipt { session, sent, edge, receipt, .. } => {
-                News::Receipt { session, sent, edge, receipt }
+                teller.tell(News::Receipt { session, sent, edge, receipt });
             }
-            swarm::Served::Ended { receiver, session, sent } => News::Ended { receiver, session, sent },
-        });
+            swarm::Served::Ended { receiver, session, sent } => {
+                teller.tell(News::Ended { receiver, session, sent });
+            }
+            // Tabs gave that, and not this node.
+            swarm::Served::HandedIn { .. } => {}
+        }
     })
 }
 

@@ -20,8 +20,12 @@
   const CONSENT_KEY = 'blackhole:consent';
   /** How many bytes the visitor lets be kept for others; without it, none. */
   const KEEP_KEY = 'blackhole:keep';
+  /** Whose account is paid for what this visitor's tabs give here; without it, nobody's. */
+  const EARN_KEY = 'blackhole:earn-to';
   /** Asked for only by those who agreed to keep shards. */
   const OF_SHELF = 'shelf';
+  /** And by those who name an account. */
+  const OF_ACCOUNTS = 'account.js';
   /** How long an idle moment is waited for on a busy page. */
   const IDLE_MILLIS_MAX = 3_000;
   /** A page that has loaded nothing for this long has its line free for us. */
@@ -106,6 +110,24 @@
       }
       emit('keep', bytes);
     },
+    /** @returns {string | null} whose account is paid */
+    earnsTo() {
+      try {
+        return localStorage.getItem(EARN_KEY);
+      } catch {
+        return null;
+      }
+    },
+    /** @param {string | null} account */
+    earnTo(account) {
+      try {
+        if (account === null) localStorage.removeItem(EARN_KEY);
+        else localStorage.setItem(EARN_KEY, account);
+      } catch {
+        // Then nobody is paid: what cannot be remembered cannot be taken back elsewhere.
+      }
+      emit('earn', account);
+    },
   };
 
   /** @type {Map<string, Promise<Response>>} asked for before they are needed */
@@ -171,7 +193,7 @@
       // All at once: what is asked for one after the other costs a round trip each.
       if (consent.get() === 'on') {
         for (const name of Object.keys(FILES)) {
-          if (name.startsWith(OF_SHELF) && consent.keeps() === 0) continue;
+          if ((name.startsWith(OF_SHELF) && consent.keeps() === 0) || name === OF_ACCOUNTS) continue;
           const asked = ask(name);
           // Whoever needs it hears of it.
           asked.catch(() => {});
@@ -199,6 +221,7 @@
         known: 0,
         reachable: false,
         kept: { allowed: consent.keeps(), bytes: 0, quota: 0, shards: 0, proofs: 0, provedAt: 0, lost: 0, forgeries: 0 },
+        earned: { account: consent.earnsTo(), earned: '0', due: '0', claimable: '0' },
         site: settings.site,
         sequence: 0,
         reasons: [...reasons],
@@ -228,6 +251,18 @@
       consent.keep(0);
       await page?.letGo();
     },
+    /**
+     * Has what this visitor's tabs give here paid to an account, `0x…`; null: to nobody any more. Call it only with the
+     * visitor's own word. Rejects what is no account.
+     * @param {string | null} account
+     */
+    earnTo: async (account) => {
+      if (account !== null && !(await module(OF_ACCOUNTS)).isAccount(account)) {
+        throw new TypeError('an account is 0x and 40 hexadecimal digits, whose capitals are a checksum (EIP-55)');
+      }
+      consent.earnTo(account);
+      page?.earnTo();
+    },
     /** @param {string} name @param {(detail: any) => void} listener @returns {() => void} */
     on: (name, listener) => {
       const heard = (/** @type {any} */ event) => listener(event.detail);
@@ -242,6 +277,7 @@
   window.addEventListener('storage', ({ key, newValue }) => {
     if (key === CONSENT_KEY && newValue === 'off') page?.stop();
     if (key === KEEP_KEY && newValue === null) page?.letGo();
+    if (key === EARN_KEY) page?.earnTo();
   });
   if (consent.get() === 'off') return note('consent-off');
   const whenQuiet = () => {

@@ -97,10 +97,12 @@ export class Meter {
     const rows = [['peers', 'From other visitors'], ['given', 'Given to others'], ['http', 'From servers'], ['links', 'Connected visitors']];
     const keepable = this.page.context.settings.keepBytes > 0;
     if (keepable) rows.push(['kept', 'Kept for others']);
+    rows.push(['earned', 'Earned here']);
     for (const [name, label] of rows) {
       const value = element('dd', { textContent: '–' });
-      list.append(element('dt', { textContent: label }), value);
-      this.#parts[name] = value;
+      const title = element('dt', { textContent: label });
+      list.append(title, value);
+      Object.assign(this.#parts, { [name]: value, [`${name}Title`]: title });
     }
     card.append(
       element('h2', { textContent: 'Loading together' }),
@@ -127,7 +129,7 @@ export class Meter {
   }
 
   /** @param {any} status */
-  update({ bytes, peers, known, kept }) {
+  update({ bytes, peers, known, kept, earned }) {
     const { text, pill } = this.#parts;
     if (!text) return;
     const moved = bytes.peers + bytes.uploaded > 0;
@@ -138,6 +140,10 @@ export class Meter {
     this.#parts.given.textContent = said(bytes.uploaded);
     this.#parts.http.textContent = said(bytes.http);
     this.#parts.links.textContent = known > peers ? `${peers} of ${known}` : `${peers}`;
+    // Without an account nothing is earned, and nothing said of it.
+    this.#parts.earned.hidden = this.#parts.earnedTitle.hidden = earned.account === null;
+    this.#parts.earned.textContent = `${Number(earned.earned).toLocaleString('en')} base units`;
+    this.#parts.earned.title = `to ${earned.account}`;
     if (!this.#parts.keep) return;
     const { keepBytes } = this.page.context.settings;
     this.#parts.kept.textContent = kept.allowed > 0 ? `${said(kept.bytes)} of ${said(kept.allowed)}` : 'nothing';

@@ -13,6 +13,8 @@ const FAREWELL_MILLIS = 200;
 const BATTERY_MIN = 0.2;
 /** Marks our own requests for the site's service worker, which then leaves them alone. */
 const DIRECT = 'x-blackhole-direct';
+/** How often it is asked what was earned: a bill takes some seconds, and a visitor looks seldom. */
+const EARNED_MILLIS = 15_000;
 /** A worker that has not started by then will not. */
 const START_MILLIS_MAX = 30_000;
 
@@ -35,6 +37,8 @@ class Page {
   #meter = null;
   /** @type {any} what the worker last said of itself */
   #report = null;
+  /** What the supernode last said of the visitor's account. */
+  #earned = { earned: '0', due: '0', claimable: '0' };
   #paths = new Set();
   /** @type {Set<any>} answers that still expect something of the worker */
   #open = new Set();
@@ -75,6 +79,7 @@ class Page {
       stored: report?.storedBytes ?? 0,
       complete: report?.complete ?? 0,
       kept: { allowed: consent.keeps(), ...(report?.kept ?? { bytes: 0, quota: 0, shards: 0, proofs: 0, provedAt: 0, lost: 0, forgeries: 0 }) },
+      earned: { account: consent.earnsTo(), ...this.#earned },
       site: settings.site,
       sequence: report?.sequence ?? 0,
       reasons: [...new Set([...reasons, ...(report?.reasons ?? [])])],
@@ -112,6 +117,9 @@ class Page {
       this.#meter ??= new this.Meter(this);
       this.#meter.show();
       this.context.emit('started', this.status());
+      const earned = setInterval(() => void this.#askEarned(), EARNED_MILLIS);
+      this.#undo.push(() => clearInterval(earned));
+      this.earnTo();
       void this.keep();
     } catch (error) {
       this.context.note(/** @type {Error} */ (error)?.message ?? `${error}`);
@@ -172,6 +180,32 @@ class Page {
       await this.#ended;
       const { clearShelf } = await this.context.module('shelf-disk.js');
       await clearShelf().catch((/** @type {Error} */ error) => this.context.note(`keep: ${error.name}`));
+    }
+    this.#meter?.update(this.status());
+  }
+
+  /** The visitor named an account, or none any more. */
+  earnTo() {
+    this.#worker?.postMessage({ command: 'earnTo', account: this.context.consent.earnsTo() });
+    this.#earned = { earned: '0', due: '0', claimable: '0' };
+    void this.#askEarned();
+  }
+
+  /** Asks the supernode how the visitor's account stands. Whoever named none is not asked about. */
+  async #askEarned() {
+    const { consent, settings } = this.context;
+    const account = consent.earnsTo();
+    if (account !== null) {
+      try {
+        const answer = await this.nativeFetch.call(window, `${settings.edge}/blackhole/v1/earners/${account}`, { credentials: 'omit' });
+        if (!answer.ok) throw new Error(`http-${answer.status}`);
+        const { earned, due, payouts } = await answer.json();
+        const open = payouts.filter((/** @type {any} */ { expires }) => expires !== null);
+        const claimable = open.reduce((/** @type {bigint} */ sum, /** @type {any} */ { shares }) => sum + BigInt(shares[0].amount), 0n);
+        if (account === consent.earnsTo()) this.#earned = { earned, due, claimable: `${claimable}` };
+      } catch (error) {
+        this.context.note(`earned: ${/** @type {Error} */ (error)?.message ?? error}`);
+      }
     }
     this.#meter?.update(this.status());
   }

@@ -101,6 +101,8 @@ const commands = {
   visible({ visible }) {
     if (!visible) peer?.flush();
   },
+  /** Who is paid for what is given from now on: an account as text, or null. */
+  earnTo: ({ account }) => peer?.earn_to(Uint8Array.from(account?.match(/[0-9a-f]{2}/gi) ?? [], (digits) => parseInt(digits, 16))),
   /** Keeps shards from now on; answers why not, if so. */
   async keep({ script, ...from }) {
     if (disk === undefined) return 'not-leading';

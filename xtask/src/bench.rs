@@ -20,7 +20,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
             in_browsers(name, arguments)
         }
         "sessions" => {
-            run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+            crate::supernode::build_for_tests()?;
             let program = crate::tab::cargo_target().join("debug/blackhole");
             let mut bench =
                 cargo(&["run", "--locked", "-p", "supernode-net", "--example", "quiet_sessions", "--"]);
@@ -104,8 +104,11 @@ fn ipfs(arguments: &[String]) -> Result<()> {
 /// A test among processes, longer than every day. `--seeds`, `--kills`, `--rots` and `--files` say how long,
 /// where they are given.
 fn in_processes(test: &str, otherwise: &[(&str, &str)], arguments: &[String]) -> Result<()> {
-    let mut tests = cargo(&["test", "--locked", "-p", "supernode", "--test", "node", "--"]);
-    tests.args(["--nocapture", "--exact", test]).envs(otherwise.iter().copied());
+    let mut tests = cargo(&["test", "--locked", "--test", "node"]);
+    tests
+        .args(crate::supernode::selection()?)
+        .args(["--", "--nocapture", "--exact", test])
+        .envs(otherwise.iter().copied());
     for option in arguments.chunks(2) {
         match option {
             [name, number] if name == "--seeds" => tests.env("BLACKHOLE_SEEDS", number),

@@ -11,6 +11,7 @@ mod fuzz;
 mod process;
 mod python;
 mod steps;
+mod supernode;
 mod tab;
 mod test;
 mod tidy;

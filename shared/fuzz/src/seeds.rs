@@ -10,6 +10,7 @@ use shared::{
     cdn::{
         blob::HashTree,
         bulk::{StreamKind, open_frame, piece_frame},
+        earner::Earner,
         introduction::{Answer, Offer, Reach},
         manifest::{Asset, Manifest},
         messages,
@@ -160,6 +161,7 @@ fn swarm(ours: &Keypair, theirs: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
             count: 8,
             addresses: addresses.clone(),
             receipts: vec![receipt()],
+            earner: Some(Earner::sign(theirs, &ours.public(), SiteId([2; 32]), [4; 20])),
         }),
         Message::Peers(cdn::Peers {
             request: 1,

@@ -134,6 +134,16 @@ pub struct Link {
 }
 
 impl Link {
+    /// The remote's own address, where it is directly there and not behind another peer or a name.
+    pub fn ip(&self) -> Option<core::net::IpAddr> {
+        let direct = self.kind.is_direct();
+        self.address.iter().next().filter(|_| direct).and_then(|part| match part {
+            Protocol::Ip4(ip) => Some(ip.into()),
+            Protocol::Ip6(ip) => Some(ip.into()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn new(id: LinkId, peer: PeerId, endpoint: &ConnectedPoint) -> Self {
         Self {
             id,

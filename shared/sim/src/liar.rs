@@ -218,6 +218,7 @@ impl Machine for Liar {
         self.hello(link, self.site.sequence + u64::from(self.kind == Kind::OldManifest));
         self.boast(link);
         let ask = wire::AskPeers {
+            earner: None,
             request: link.0 + 1,
             site: self.site.site_id().0.to_vec(),
             count: 0,

@@ -131,6 +131,8 @@ pub struct AskPeers {
     pub addresses: Vec<Vec<u8>>,
     /// What others signed for it.
     pub receipts: Vec<wire::SignedReceipt>,
+    /// Who is paid for that, by its word; not verified.
+    pub earner: Option<wire::SignedEarner>,
 }
 
 /// See `Peers` in `cdn.proto`.
@@ -275,7 +277,8 @@ fn read_ask(ask: wire::AskPeers) -> Result<AskPeers, Offence> {
     require(ask.receipts.len() <= MAX_HANDED_IN && lawful_addresses(&ask.addresses))?;
     let site = read_site(&ask.site)?;
     let count = (ask.count as usize).min(MAX_PEERS);
-    Ok(AskPeers { request: ask.request, site, count, addresses: ask.addresses, receipts: ask.receipts })
+    let wire::AskPeers { request, addresses, receipts, earner, .. } = ask;
+    Ok(AskPeers { request, site, count, addresses, receipts, earner })
 }
 
 fn read_peers(peers: wire::Peers) -> Result<Peers, Offence> {

@@ -5,6 +5,7 @@ pub mod bits;
 pub mod bulk;
 pub mod choke;
 pub mod claims;
+pub mod earner;
 pub mod flood;
 pub mod introduction;
 pub mod manifest;

@@ -106,6 +106,15 @@ impl Receipt {
     }
 }
 
+#[cfg(feature = "rendezvous")]
+impl Receipt {
+    /// Who signed a receipt, by what it says. Not verified.
+    pub fn receiver_of(signed: &wire::SignedReceipt) -> Option<PublicKey> {
+        let inner = wire::Receipt::decode(signed.receipt.as_slice()).ok()?;
+        PublicKey::from_bytes(&inner.receiver).ok()
+    }
+}
+
 /// Both directions of one link's accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Account {

@@ -16,7 +16,7 @@ use crate::{
 
 /// A year: what nobody remembers to have agreed to ends by itself.
 pub const AGREEMENT_SECONDS_MAX: u64 = 366 * 86_400;
-/// Two keys, two accounts, a name, five numbers.
+/// Two keys, two accounts, a name, seven numbers.
 pub const MAX_AGREEMENT_BYTES: usize = 512;
 
 /// An agreement whose signature was verified.
@@ -34,6 +34,8 @@ pub struct Agreement {
     pub contract: ChannelContract,
     /// No more than this.
     pub price: Price,
+    /// And this for what visitors' tabs give to each other, which goes to them; without it nothing.
+    pub tabs: Option<Price>,
     /// Good from here on,
     pub issued: UnixSeconds,
     /// to here.
@@ -73,6 +75,8 @@ impl Agreement {
             per: self.price.per.get(),
             issued_unix: self.issued.0,
             expires_unix: self.expires.0,
+            tabs_amount: self.tabs.map_or(0, |price| price.amount),
+            tabs_per: self.tabs.map_or(0, |price| price.per.get()),
         }
         .encode_to_vec();
         let signature = publisher.sign(Context::Agreement, &agreement).to_vec();
@@ -110,6 +114,7 @@ impl Agreement {
                 amount: inner.amount,
                 per: NonZeroU64::new(inner.per).ok_or(AgreementError::Malformed)?,
             },
+            tabs: NonZeroU64::new(inner.tabs_per).map(|per| Price { amount: inner.tabs_amount, per }),
             issued,
             expires,
         })
@@ -141,6 +146,7 @@ mod tests {
             payer: Account([3; 20]),
             contract: ChannelContract { chain_id: 137, address: Account([4; 20]) },
             price: Price { amount: 3, per: NonZeroU64::new(1000).unwrap() },
+            tabs: Some(Price { amount: 1, per: NonZeroU64::new(1000).unwrap() }),
             issued: UnixSeconds(1_000_000),
             expires: UnixSeconds(2_000_000),
         };

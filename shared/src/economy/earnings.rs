@@ -11,6 +11,7 @@
 //! Ten thousand tabs that deal with themselves from k networks thus earn at most what k networks of honest visitors
 //! would have, and nothing from within their own.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use super::{Amount, price::Price};
@@ -19,6 +20,29 @@ use crate::identity::{Account, PublicKey};
 /// A network by its prefix, as the supernode sees the connection: 24 bits of IPv4 or 48 of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkPrefix(pub [u8; 8]);
+
+impl NetworkPrefix {
+    /// The network of an address.
+    pub fn of(address: IpAddr) -> Self {
+        let mut prefix = [0; 8];
+        match address.to_canonical() {
+            IpAddr::V4(four) => prefix[..3].copy_from_slice(&four.octets()[..3]),
+            // Not taken for one of the others: those end in zeros.
+            IpAddr::V6(six) => {
+                prefix[..6].copy_from_slice(&six.octets()[..6]);
+                prefix[7] = 6;
+            }
+        }
+        Self(prefix)
+    }
+
+    /// A network that is one visitor's alone, for a node whose operator knows all of them.
+    pub fn of_visitor(visitor: &PublicKey) -> Self {
+        let mut prefix = [0; 8];
+        prefix.copy_from_slice(&visitor.to_bytes()[..8]);
+        Self(prefix)
+    }
+}
 
 /// Receivers that are remembered in an epoch: a supernode's visitors of a day; some 100 MB.
 pub const RECEIVERS_MAX: usize = 1_000_000;
@@ -66,6 +90,30 @@ impl Earnings {
         Self { terms, by_receiver: BTreeMap::new(), by_network: BTreeMap::new(), by_earner: BTreeMap::new() }
     }
 
+    /// Goes on with an epoch, by what each receiver and network has verified in it.
+    pub fn resume(
+        terms: Terms,
+        by_receiver: BTreeMap<PublicKey, u64>,
+        by_network: BTreeMap<NetworkPrefix, u64>,
+    ) -> Self {
+        Self { terms, by_receiver, by_network, by_earner: BTreeMap::new() }
+    }
+
+    /// What a receiver verified so far, of what counts.
+    pub fn verified_by(&self, receiver: &PublicKey) -> u64 {
+        self.by_receiver.get(receiver).copied().unwrap_or(0)
+    }
+
+    /// And all of its network together.
+    pub fn verified_in(&self, network: &NetworkPrefix) -> u64 {
+        self.by_network.get(network).copied().unwrap_or(0)
+    }
+
+    /// The site has another content.
+    pub fn set_content_bytes(&mut self, bytes: u64) {
+        self.terms.content_bytes = bytes;
+    }
+
     /// Bytes that count so far.
     pub fn counted(&self) -> u64 {
         self.by_earner.values().sum()
@@ -80,12 +128,14 @@ impl Earnings {
             return 0;
         }
         let network_max = self.terms.content_bytes.saturating_mul(self.terms.visits_per_network.into());
-        let receiver = self.by_receiver.entry(delivery.receiver.clone()).or_default();
-        let network = self.by_network.entry(delivery.receiver_network).or_default();
-        let room = self.terms.content_bytes.saturating_sub(*receiver);
-        let counts = delivery.bytes.min(room).min(network_max.saturating_sub(*network));
-        *receiver += counts;
-        *network += counts;
+        let room = self.terms.content_bytes.saturating_sub(self.verified_by(&delivery.receiver));
+        let network_room = network_max.saturating_sub(self.verified_in(&delivery.receiver_network));
+        let counts = delivery.bytes.min(room).min(network_room);
+        if counts == 0 {
+            return 0;
+        }
+        *self.by_receiver.entry(delivery.receiver.clone()).or_default() += counts;
+        *self.by_network.entry(delivery.receiver_network).or_default() += counts;
         let earner = self.by_earner.entry(delivery.earner).or_default();
         *earner = earner.saturating_add(counts);
         counts
@@ -152,6 +202,30 @@ mod tests {
         let owed = earnings.close();
         assert_eq!(owed[&Account([1; 20])], Amount::of(3600));
         assert_eq!(owed[&Account([2; 20])], Amount::of(400));
+    }
+
+    #[test]
+    fn an_epoch_goes_on_where_it_stood() {
+        let mut earnings = Earnings::new(TERMS);
+        let first = delivery((1, 1), (1, 2), 700);
+        earnings.handle_delivery(&first);
+        let (receiver, network) = (first.receiver.clone(), first.receiver_network);
+        let known = (earnings.verified_by(&receiver), earnings.verified_in(&network));
+        assert_eq!(known, (700, 700));
+        let mut earnings = Earnings::resume(TERMS, [(receiver, known.0)].into(), [(network, known.1)].into());
+        assert_eq!(earnings.handle_delivery(&first), 300);
+        earnings.set_content_bytes(1100);
+        assert_eq!(earnings.handle_delivery(&first), 100);
+    }
+
+    #[test]
+    fn neighbours_in_an_address_block_are_one_network() {
+        let of = |address: &str| NetworkPrefix::of(address.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("192.0.2.200"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.9"));
+        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:1:ffff::2"));
+        assert_ne!(of("2001:db8:1::1"), of("2001:db8:2::1"));
     }
 
     #[test]

@@ -134,6 +134,8 @@ pub enum Posting {
     SharePaid(Account, u64),
     /// What nobody took of an epoch came back.
     PayoutReturned(u64),
+    /// An earner did not take its share: what was owed to it by that epoch is owed by another.
+    ShareLapsed(Account),
     /// Receivers signed for what we served them: a batch of receipts.
     Served(u64),
 }
@@ -167,6 +169,7 @@ impl Posting {
             Self::PayoutOpened(epoch) => (Book::Wallet, Book::Payout(epoch)),
             Self::SharePaid(tab, epoch) => (Book::Payout(epoch), Book::Owed(tab)),
             Self::PayoutReturned(epoch) => (Book::Payout(epoch), Book::Wallet),
+            Self::ShareLapsed(tab) => (Book::Shares, Book::Owed(tab)),
             Self::Served(_) => (Book::Served, Book::Accrued),
         }
     }
@@ -190,6 +193,7 @@ impl Posting {
             Self::VoucherClaimed(other) => (Kind::VoucherClaimed, other.0.to_vec()),
             Self::VoucherLost(other) => (Kind::VoucherLost, other.0.to_vec()),
             Self::ShareOwed(other) => (Kind::ShareOwed, other.0.to_vec()),
+            Self::ShareLapsed(other) => (Kind::ShareLapsed, other.0.to_vec()),
             Self::Escrowed(name) => (Kind::Escrowed, name.to_vec()),
             Self::EscrowPaid(name) => (Kind::EscrowPaid, name.to_vec()),
             Self::EscrowRefunded(name) => (Kind::EscrowRefunded, name.to_vec()),
@@ -226,6 +230,7 @@ impl Posting {
             Kind::VoucherClaimed => Self::VoucherClaimed(other()?),
             Kind::VoucherLost => Self::VoucherLost(other()?),
             Kind::ShareOwed => Self::ShareOwed(other()?),
+            Kind::ShareLapsed => Self::ShareLapsed(other()?),
             Kind::Escrowed => Self::Escrowed(name()?),
             Kind::EscrowPaid => Self::EscrowPaid(name()?),
             Kind::EscrowRefunded => Self::EscrowRefunded(name()?),

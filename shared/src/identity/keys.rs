@@ -22,6 +22,8 @@ pub enum Context {
     Delegation,
     /// A count of bytes that a receiver verified.
     Receipt,
+    /// Who is paid for what a tab gives.
+    Earner,
     /// What a node says it provides.
     Advert,
     /// A peer's statement that another peer served bytes that do not verify.
@@ -65,6 +67,7 @@ impl Context {
             Self::Manifest => b"blackhole/cdn/manifest/1",
             Self::Delegation => b"blackhole/cdn/delegation/1",
             Self::Receipt => b"blackhole/cdn/receipt/1",
+            Self::Earner => b"blackhole/cdn/earner/1",
             Self::Advert => b"blackhole/coordination/advert/1",
             Self::Report => b"blackhole/cdn/report/1",
             Self::Offer => b"blackhole/cdn/offer/1",

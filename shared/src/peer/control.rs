@@ -6,6 +6,7 @@ use super::{DisconnectReason, Effect, Event, Peer, Role};
 use crate::{
     base::{BlobRoot, Instant, LinkId},
     cdn::{
+        earner::Earner,
         messages::{self, BlobHave, Control, Hello, MAX_HAVE_BLOBS, MAX_SITES, SiteState},
         offences::Offence,
         report, spread,
@@ -19,6 +20,8 @@ pub(super) const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_DOUBLINGS_MAX: u32 = 4;
 /// Receipts are handed in with each question for peers; where no peers are wanted, so often.
 const HAND_IN_EVERY: Duration = Duration::from_secs(120);
+/// Who is paid by them loses what it has not handed in when its visitor leaves: a message of some 250 bytes a link.
+const HAND_IN_TO_EARN_EVERY: Duration = Duration::from_secs(10);
 
 /// What there is to tell of one blob.
 #[derive(Debug, Default)]
@@ -224,14 +227,20 @@ impl Peer {
         let sites: Vec<_> =
             self.sites.iter().map(|(site, state)| (*site, anew || state.swarm <= 1)).collect();
         for (site, unknown) in sites {
-            let receipts = self.links.iter_mut().filter_map(|(_, link)| link.account.newest.take());
+            let kept = self.unhanded.drain(..);
+            let receipts =
+                kept.chain(self.links.iter_mut().filter_map(|(_, link)| link.account.newest.take()));
             let receipts = receipts.take(messages::MAX_HANDED_IN).collect();
+            let own = &self.config.keypair;
+            let earner = self.links.get(&id).zip(self.earn_to);
+            let earner = earner.map(|(link, account)| Earner::sign(own, &link.peer, site, account));
             let ask = wire::AskPeers {
                 request: self.new_id(),
                 site: site.0.to_vec(),
                 count: u32::from(wanted && unknown),
                 addresses: self.addresses.clone(),
                 receipts,
+                earner,
             };
             self.meters.signalling += 1;
             self.transmit(id, messages::control(wire::control::Message::AskPeers(ask)));
@@ -261,9 +270,10 @@ impl Peer {
     /// When what neighbours signed for is to be handed in, if any of it is new and a supernode is there.
     pub(super) fn hand_in_due(&self) -> Option<Instant> {
         let due = self.config.role == Role::Tab
-            && self.links.values().any(|link| link.account.newest.is_some())
+            && (!self.unhanded.is_empty() || self.links.values().any(|link| link.account.newest.is_some()))
             && self.links.values().any(|link| link.hello.is_some() && link.is_supernode());
-        due.then(|| self.asked_at + HAND_IN_EVERY)
+        let every = if self.earn_to.is_some() { HAND_IN_TO_EARN_EVERY } else { HAND_IN_EVERY };
+        due.then(|| self.asked_at + every)
     }
 
     pub(super) fn ask_all(&mut self, now: Instant, anew: bool) {
@@ -307,6 +317,9 @@ impl Peer {
             }
         }
         self.release_link(id, &mut link);
+        if self.earn_to.is_some() && link.is_tab() && self.unhanded.len() < messages::MAX_HANDED_IN {
+            self.unhanded.extend(link.account.newest.take());
+        }
         self.tell_of_end(&link);
         self.delist(&link.peer);
         self.http_due = true;

@@ -80,6 +80,16 @@ pub enum Event {
         /// What it signed, verified.
         receipt: crate::wire::cdn::SignedReceipt,
     },
+    /// A tab that is to be paid handed in what others signed for it.
+    #[cfg(feature = "rendezvous")]
+    HandedIn {
+        /// Who is paid, by that tab's word to us; verified.
+        earner: Box<crate::cdn::earner::Earner>,
+        /// The word itself.
+        signed: crate::wire::cdn::SignedEarner,
+        /// What it showed. Not verified.
+        receipts: Vec<crate::wire::cdn::SignedReceipt>,
+    },
     /// A session of which there were receipts is over.
     #[cfg(feature = "rendezvous")]
     SessionEnded {

@@ -172,6 +172,10 @@ pub struct Peer {
     /// Which visitor we are, by the supernode's count; until it says so, a random one.
     visitor: u32,
     addresses: Vec<Vec<u8>>,
+    /// Who is paid for what we give, if our visitor named somebody.
+    earn_to: Option<[u8; 20]>,
+    /// What was signed for us on links that are gone, and not handed in yet.
+    unhanded: Vec<crate::wire::cdn::SignedReceipt>,
     meeting: meeting::Meeting,
     /// How often that was in vain since a neighbour was lost.
     asked: u32,
@@ -214,6 +218,8 @@ impl Peer {
             look_at: now,
             choice_at: now,
             addresses: Vec::new(),
+            earn_to: None,
+            unhanded: Vec::new(),
             meeting: meeting::Meeting::default(),
             asked: 0,
             cut: CutList::default(),
@@ -471,6 +477,14 @@ impl Peer {
     /// so have something to swap.
     pub fn set_visitor(&mut self, visitor: u32) {
         self.visitor = visitor;
+    }
+
+    /// Who is paid for what we give from now on: an account of a chain. Told to supernodes with what others signed for us.
+    pub fn set_earn_to(&mut self, account: Option<[u8; 20]>) {
+        self.earn_to = account;
+        if account.is_none() {
+            self.unhanded.clear();
+        }
     }
 
     /// Where we can be dialled: binary multiaddresses. Told to supernodes that introduce peers.

@@ -15,6 +15,7 @@ mod listed {
     use super::{AskPeers, BlobRoot, Instant, LinkId, Offer, Peer, PublicKey, SignedReport, SiteId};
     use crate::{
         cdn::{
+            earner::Earner,
             messages::{self, Hello, MAX_PEERS},
             receipts::Receipt,
         },
@@ -49,6 +50,13 @@ mod listed {
                 if let Some(site) = self.sites.get_mut(&ask.site) {
                     site.delivered = site.delivered.saturating_add(gained);
                 }
+            }
+            if let Some(signed) = ask.earner.filter(|_| !ask.receipts.is_empty())
+                && let Some(earner) = Earner::open(&signed)
+                && (&earner.tab, &earner.node, earner.site) == (&peer, &self.public_key(), ask.site)
+            {
+                let (earner, receipts) = (Box::new(earner), ask.receipts);
+                self.events.push_back(Event::HandedIn { earner, signed, receipts });
             }
             let count = ask.count.min(MAX_PEERS);
             // Only receipts were handed in.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod earning;
 mod meeting;
 
 use super::*;

@@ -178,6 +178,12 @@ impl Cdn {
         in_force.map(|in_force| in_force.manifest).collect()
     }
 
+    /// How much a site has in all.
+    #[must_use]
+    pub fn content_bytes(&self, site: SiteId) -> Option<u64> {
+        Some(self.inner.sites.get(&site)?.in_force()?.content_bytes)
+    }
+
     /// The name of a site whose manifest names the blob, for counting.
     #[must_use]
     pub fn site_of(&self, root: BlobRoot) -> Option<&str> {
@@ -379,7 +385,9 @@ impl Inner {
                 by_root.entry(asset.root).or_insert(site.id);
             }
         }
-        site.put_in_force(InForce { signed, manifest: Arc::new(manifest) });
+        let content_bytes =
+            manifest.assets.values().fold(0_u64, |sum, asset| sum.saturating_add(asset.shape.size()));
+        site.put_in_force(InForce { signed, manifest: Arc::new(manifest), content_bytes });
         self.changed.notify_one();
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct InForce {
     pub(crate) signed: Bytes,
     /// What it says.
     pub(crate) manifest: Arc<Manifest>,
+    /// Length of all that it names.
+    pub(crate) content_bytes: u64,
 }
 
 /// A site that this node serves.

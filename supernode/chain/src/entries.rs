@@ -59,6 +59,7 @@ impl<'a> Entries<'a> {
     pub(crate) fn book(
         &mut self,
         booked: &BTreeMap<(Direction, Account), BookedChannel>,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
         state: &FinalState,
     ) -> Result<(), LedgerError> {
         let before = |key: &(Direction, Account)| booked.get(key).copied().unwrap_or_default();
@@ -85,12 +86,15 @@ impl<'a> Entries<'a> {
             unstaked = unstaked.plus(stake.withdrawn);
         }
         let sum = |of: fn(&JobMoves) -> Amount| state.jobs.values().map(of).sum::<Amount>();
-        let back = sum(|job| job.refunded).plus(state.jobs_earned);
+        let back = sum(|job| job.refunded).plus(state.jobs_earned).plus(self.returned(unclaimed, state));
+        let opened: Amount = state.payouts.values().flat_map(|seen| &seen.opened).map(|it| it.total()).sum();
+        let locked = sum(|job| job.locked).plus(opened);
         let wallet = self.has(Book::Wallet).plus(withdrawn).plus(unstaked).plus(back);
-        let used = state.wallet.plus(deposited).plus(staked).plus(sum(|job| job.locked));
+        let used = state.wallet.plus(deposited).plus(staked).plus(locked);
         self.post(Posting::Received, used.less(wallet))?;
         self.post(Posting::EscrowEarned, state.jobs_earned)?;
         self.jobs(state, |moves| moves.locked.is_zero())?;
+        self.came_back(unclaimed, state)?;
         self.post(Posting::Deposited, deposited)?;
         for (node, stake) in &state.stakes {
             let known = self.has(Book::Stake(*node));
@@ -115,6 +119,7 @@ impl<'a> Entries<'a> {
         self.claimed_from_us(booked, state)?;
         self.post(Posting::Withdrawn, withdrawn)?;
         self.jobs(state, |moves| !moves.locked.is_zero())?;
+        self.opened(unclaimed, state)?;
         self.post(Posting::Sent, wallet.less(used))
     }
 
@@ -124,6 +129,70 @@ impl<'a> Entries<'a> {
             self.post(Posting::Escrowed(*job), moves.locked)?;
             self.post(Posting::EscrowPaid(*job), moves.paid)?;
             self.post(Posting::EscrowRefunded(*job), moves.refunded)?;
+        }
+        Ok(())
+    }
+
+    /// What comes back of epochs that are over.
+    fn returned(&self, unclaimed: &BTreeMap<u64, BTreeMap<Account, Amount>>, state: &FinalState) -> Amount {
+        let over = state.payouts.iter().filter(|(_, seen)| seen.returned);
+        over.map(|(epoch, seen)| {
+            let left: Amount = unclaimed.get(epoch).into_iter().flatten().map(|(_, amount)| *amount).sum();
+            left.less(seen.paid.iter().map(|(_, amount)| *amount).sum())
+        })
+        .sum()
+    }
+
+    /// Shares that were taken of epochs that are booked, and what came back of them.
+    fn came_back(
+        &mut self,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
+        state: &FinalState,
+    ) -> Result<(), LedgerError> {
+        for (epoch, seen) in state.payouts.iter().filter(|(_, seen)| seen.opened.is_none()) {
+            let Some(shares) = unclaimed.get_mut(epoch) else { continue };
+            self.taken(*epoch, &seen.paid, shares)?;
+            if seen.returned {
+                for (account, amount) in core::mem::take(shares) {
+                    self.post(Posting::PayoutReturned(*epoch), amount)?;
+                    self.post(Posting::ShareLapsed(account), amount)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Epochs that came to the chain.
+    fn opened(
+        &mut self,
+        unclaimed: &mut BTreeMap<u64, BTreeMap<Account, Amount>>,
+        state: &FinalState,
+    ) -> Result<(), LedgerError> {
+        for (epoch, seen) in &state.payouts {
+            let Some(payout) = &seen.opened else { continue };
+            let mut shares: BTreeMap<Account, Amount> =
+                payout.shares().map(|share| (share.account, share.amount)).collect();
+            for (account, amount) in &shares {
+                self.post(Posting::ShareOwed(*account), *amount)?;
+            }
+            self.post(Posting::PayoutOpened(*epoch), payout.total())?;
+            self.taken(*epoch, &seen.paid, &mut shares)?;
+            unclaimed.insert(*epoch, shares);
+        }
+        Ok(())
+    }
+
+    fn taken(
+        &mut self,
+        epoch: u64,
+        paid: &[(Account, Amount)],
+        shares: &mut BTreeMap<Account, Amount>,
+    ) -> Result<(), LedgerError> {
+        for (account, amount) in paid {
+            // Each share is paid once, and whole.
+            if shares.remove(account).is_some() {
+                self.post(Posting::SharePaid(*account, epoch), *amount)?;
+            }
         }
         Ok(())
     }

@@ -22,8 +22,8 @@ mod settler;
 mod store;
 
 pub use charging::{
-    Billed, Billing, BillingError, Charge, ChargingConfig, Delivered, LINES_MAX, PaidStands, Pay, Paying,
-    PayingError, Payment, SiteStands,
+    Billed, Billing, BillingError, Charge, ChargeTabs, ChargingConfig, Delivered, EarnerStands, EpochStage,
+    EpochStands, HandedIn, PaidStands, Pay, Paying, PayingError, Payment, SiteStands, TabTerms, TabsStand,
 };
 pub use client::{
     At, BlockRef, Chain, ChainError, ChannelState, JobState, NodeState, Others, PayoutState, Stage,
@@ -35,7 +35,8 @@ pub use earnings::{
 };
 pub use meters::Meters;
 pub use purse::{
-    FinalState, GUARDED_MAX, JobMoves, PEERS_MAX, Purse, PurseError, Settlement, StakeState, Stands,
+    FinalState, GUARDED_MAX, JobMoves, PEERS_MAX, PayoutSeen, Purse, PurseError, Settlement, StakeState,
+    Stands,
 };
 pub use service::{Money, MoneyStatus, reach};
 pub use settler::{Looked, Settler, SettlerError, Terms};

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use shared::{
@@ -17,6 +17,7 @@ use shared::{
         ledger::{Book, Ledger, LedgerError, Posting},
         payee::{Accepted, ChannelView, Payee, PayeeState, SIGNERS_MAX, VoucherRefused},
         payer::{Agreement, AnswerError, Payer},
+        payout::Payout,
         price::{Price, Unit},
         voucher::{ChannelContract, SignedVoucher},
     },
@@ -91,6 +92,19 @@ pub struct FinalState {
     pub jobs: BTreeMap<Word, JobMoves>,
     /// What jobs that we did brought since then.
     pub jobs_earned: Amount,
+    /// Our epochs of earners, by their numbers.
+    pub payouts: BTreeMap<u64, PayoutSeen>,
+}
+
+/// What happened to an epoch since the block that was booked last.
+#[derive(Clone, Debug, Default)]
+pub struct PayoutSeen {
+    /// It was opened.
+    pub opened: Option<Arc<Payout>>,
+    /// Who took its share.
+    pub paid: Vec<(Account, Amount)>,
+    /// Whether what nobody took came back.
+    pub returned: bool,
 }
 
 /// How one channel stands, by vouchers.
@@ -145,6 +159,10 @@ struct Inner {
     /// Hot keys that payers say may sign for them. The chain is asked.
     told: BTreeMap<Account, BTreeSet<Account>>,
     booked: BTreeMap<(Direction, Account), BookedChannel>,
+    /// Epochs that may come to the chain, or are there.
+    watched: BTreeMap<u64, Arc<Payout>>,
+    /// Those that are booked, with the shares that nobody took.
+    unclaimed: BTreeMap<u64, BTreeMap<Account, Amount>>,
     ledger: Ledger,
     cursor: Option<u64>,
     failed: bool,
@@ -175,6 +193,12 @@ impl Purse {
             inner.payers.insert(payee, Payer::new(account, payee, separator, start, state));
         }
         inner.guarded = kept.guarded.into_iter().map(|s| ((s.voucher.payee, s.voucher.payer), s)).collect();
+        for epoch in kept.epochs {
+            inner.unclaimed.insert(epoch, BTreeMap::new());
+        }
+        for (epoch, account, amount) in kept.shares {
+            inner.unclaimed.entry(epoch).or_default().insert(account, amount);
+        }
         inner.booked = kept.channels.into_iter().map(|(way, other, c)| ((way, other), c)).collect();
         Ok(Self { key, settlement, separator, start, store, inner: Mutex::new(inner) })
     }
@@ -285,6 +309,17 @@ impl Purse {
         let inner = self.lock();
         let job = |(book, _)| if let Book::Escrow(job) = book { Some(job) } else { None };
         inner.ledger.balances().filter_map(job).collect()
+    }
+
+    /// Epochs to look for, and whether each is booked already. Those that are done with are left out.
+    pub fn payouts(&self) -> Vec<(u64, Arc<Payout>, bool)> {
+        let inner = self.lock();
+        let open = inner.watched.iter().filter_map(|(epoch, payout)| {
+            let unclaimed = inner.unclaimed.get(epoch);
+            let done = unclaimed.is_some_and(BTreeMap::is_empty);
+            (!done).then(|| (*epoch, Arc::clone(payout), unclaimed.is_some()))
+        });
+        open.collect()
     }
 
     // ── The world speaks ──
@@ -475,6 +510,11 @@ impl Purse {
         Ok(Some(voucher.sign(&self.separator, &self.key)))
     }
 
+    /// An epoch of earners may come to the chain: its shares are to be booked then.
+    pub fn watch_payout(&self, epoch: u64, payout: Arc<Payout>) {
+        self.lock().watched.insert(epoch, payout);
+    }
+
     /// Watches a voucher for another payee: where its payer leaves, it is claimed.
     ///
     /// # Errors
@@ -516,7 +556,8 @@ impl Purse {
         let mut guard = self.working()?;
         let inner = &mut *guard;
         let mut entries = Entries::of(&mut inner.ledger, unix, state.block);
-        let posted = entries.book(&inner.booked, state);
+        let mut unclaimed = inner.unclaimed.clone();
+        let posted = entries.book(&inner.booked, &mut unclaimed, state);
         let (first, written) = entries.close();
         let channels: Vec<_> = state
             .channels
@@ -529,12 +570,14 @@ impl Purse {
             channels: channels.clone(),
             entries: (first, written),
             cursor: Some(state.number),
+            epochs: state.payouts.keys().map(|epoch| (*epoch, unclaimed.get(epoch).cloned())).collect(),
             ..Change::default()
         };
         let kept = posted.map_err(PurseError::from).and_then(|()| Ok(self.store.keep(&change)?));
         inner.failed = kept.is_err();
         kept?;
         inner.cursor = Some(state.number);
+        inner.unclaimed = unclaimed;
         inner.booked.extend(channels.into_iter().map(|(way, other, channel)| ((way, other), channel)));
         Ok(new)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -89,8 +89,8 @@ pub struct Money {
     seen: Mutex<Seen>,
     /// Told where a look at the chain should not wait.
     wanted: Notify,
-    /// Connected at the opening; nothing where its node was away then.
-    chain: Option<Arc<Chain>>,
+    /// Once it is connected.
+    chain: OnceLock<Arc<Chain>>,
 }
 
 impl Money {
@@ -129,7 +129,7 @@ impl Money {
             binding.node_name(node)
         });
         let stakes = stakes.into_iter().collect();
-        let mut money = Self {
+        let money = Self {
             config,
             key,
             purse,
@@ -137,22 +137,20 @@ impl Money {
             meters,
             seen: Mutex::default(),
             wanted: Notify::new(),
-            chain: None,
+            chain: OnceLock::new(),
         };
         let reached = tokio::time::timeout(REACHED_WITHIN, money.connect()).await;
-        money.chain = match reached.unwrap_or_else(|_| Some(Err(ChainError::Rpc("it takes its time".into()))))
-        {
-            None => None,
-            Some(Ok(chain)) => Some(Arc::new(chain)),
+        match reached.unwrap_or_else(|_| Some(Err(ChainError::Rpc("it takes its time".into())))) {
+            None => {}
+            Some(Ok(chain)) => drop(money.chain.set(Arc::new(chain))),
             Some(Err(ChainError::Rpc(why))) => {
                 tracing::warn!(%why, "the chain's node is away; claims wait for it");
                 money.see(|seen| seen.problem = Some(AWAY));
-                None
             }
             Some(Err(error)) => {
                 return Err(anyhow::Error::new(error).context(MISFIT));
             }
-        };
+        }
         Ok(money)
     }
 
@@ -164,6 +162,16 @@ impl Money {
     /// The contract that vouchers are for.
     pub fn contract(&self) -> ChannelContract {
         self.config.contract()
+    }
+
+    /// The chain; nothing without one, or before its node has answered.
+    pub fn chain(&self) -> Option<Arc<Chain>> {
+        self.chain.get().cloned()
+    }
+
+    /// Whether epochs of earners can be opened here: a chain and the contract are configured.
+    pub fn pays_out(&self) -> Option<Account> {
+        self.config.payouts.filter(|_| self.config.rpc.is_some())
     }
 
     /// Somebody is new here: what its channel holds is to be known soon.
@@ -220,14 +228,14 @@ impl Money {
 
     /// The chain, once its node answers; nothing without one, or at the shutdown.
     async fn reach(&self, shutdown: &CancellationToken) -> Option<Arc<Chain>> {
-        if let Some(chain) = &self.chain {
+        if let Some(chain) = self.chain.get() {
             return Some(Arc::clone(chain));
         }
         self.config.rpc.as_ref()?;
         loop {
             shutdown.run_until_cancelled(tokio::time::sleep(self.poll())).await?;
             match shutdown.run_until_cancelled(self.connect()).await?? {
-                Ok(chain) => return Some(Arc::new(chain)),
+                Ok(chain) => return Some(Arc::clone(self.chain.get_or_init(|| Arc::new(chain)))),
                 Err(error) => {
                     tracing::warn!(%error, "the chain could not be reached");
                     self.see(|seen| seen.problem = Some(word(&error)));

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{At, Chain, ChainError},
-    purse::{FinalState, Purse, PurseError, StakeState},
+    purse::{FinalState, PayoutSeen, Purse, PurseError, StakeState},
     store::{BookedChannel, Direction},
 };
 
@@ -264,6 +264,18 @@ impl Settler {
         let since = booked.unwrap_or(block.number) + 1;
         (state.jobs, state.jobs_earned) =
             self.chain.job_moves(self.purse.open_jobs(), since, block.number).await?;
+        for (epoch, payout, is_booked) in self.purse.payouts() {
+            let Some(found) = self.chain.payout(own, epoch, at).await? else { continue };
+            if found.root != payout.root() {
+                continue;
+            }
+            // It was opened after the block that was booked last, or is booked.
+            let since = booked.map_or(block.number, |booked| booked + 1);
+            let paid = self.chain.shares_paid(own, epoch, (since, block.number)).await?;
+            let returned = is_booked && found.left.is_zero();
+            let opened = (!is_booked).then_some(payout);
+            state.payouts.insert(epoch, PayoutSeen { opened, paid, returned });
+        }
         let purse = self.purse.clone();
         let booked = tokio::task::spawn_blocking(move || purse.reconcile(unix, &state)).await;
         Ok(booked.map_err(|_| PurseError::Failed)??)

@@ -1,7 +1,7 @@
 //! What is kept of money, in one redb file: the newest voucher of each payer, what we signed for each payee, and the
 //! books. Each change is one transaction that is on the disk before anything follows from it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use shared::{
@@ -30,6 +30,10 @@ const GUARDED: TableDefinition<Bytes, Bytes> = TableDefinition::new("guarded");
 const LEDGER: TableDefinition<u64, Bytes> = TableDefinition::new("ledger");
 /// By direction and the other side: ceiling and claimed of a channel, as the books have them.
 const CHANNELS: TableDefinition<Bytes, Bytes> = TableDefinition::new("channels");
+/// Epochs of earners that are booked.
+const EPOCHS: TableDefinition<u64, ()> = TableDefinition::new("epochs");
+/// By epoch and account: shares that nobody took.
+const UNCLAIMED: TableDefinition<Bytes, Bytes> = TableDefinition::new("unclaimed");
 const OWNER: &str = "owner";
 const CURSOR: &str = "cursor";
 
@@ -86,6 +90,8 @@ pub(crate) struct Change {
     pub entries: (u64, Vec<Vec<u8>>),
     /// The block that this books.
     pub cursor: Option<u64>,
+    /// Epochs of earners, with the shares that nobody took.
+    pub epochs: Vec<(u64, Option<BTreeMap<Account, Amount>>)>,
 }
 
 /// What was kept.
@@ -103,6 +109,10 @@ pub(crate) struct Kept {
     pub entries: Vec<Vec<u8>>,
     /// The block that was booked last.
     pub cursor: Option<u64>,
+    /// Epochs of earners that are booked.
+    pub epochs: Vec<u64>,
+    /// Their shares that nobody took.
+    pub shares: Vec<(u64, Account, Amount)>,
 }
 
 /// The file.
@@ -133,6 +143,8 @@ impl Store {
             transaction.open_table(GUARDED)?;
             transaction.open_table(LEDGER)?;
             transaction.open_table(CHANNELS)?;
+            transaction.open_table(EPOCHS)?;
+            transaction.open_table(UNCLAIMED)?;
         }
         transaction.commit()?;
         Ok(Self(database))
@@ -167,6 +179,19 @@ impl Store {
             if let Some(block) = change.cursor {
                 transaction.open_table(META)?.insert(CURSOR, &block.to_be_bytes()[..])?;
             }
+            let mut epochs = transaction.open_table(EPOCHS)?;
+            let mut unclaimed = transaction.open_table(UNCLAIMED)?;
+            for (epoch, shares) in &change.epochs {
+                let Some(shares) = shares else { continue };
+                epochs.insert(epoch, ())?;
+                let from = epoch.to_be_bytes();
+                let to = [&from[..], &[u8::MAX; 20]].concat();
+                unclaimed.retain_in(from.as_slice()..=to.as_slice(), |_, _| false)?;
+                for (account, amount) in shares {
+                    let key = [&from[..], &account.0].concat();
+                    unclaimed.insert(key.as_slice(), amount.to_bytes().as_slice())?;
+                }
+            }
             let mut ledger = transaction.open_table(LEDGER)?;
             let (first, entries) = &change.entries;
             for (number, entry) in (*first..).zip(entries) {
@@ -198,6 +223,17 @@ impl Store {
             let (payee, record) = row?;
             let state = payer_state(record.value()).ok_or(StoreError::Damaged("a payee"))?;
             kept.payers.push((account(payee.value(), "a payee")?, state));
+        }
+        for row in transaction.open_table(EPOCHS)?.iter()? {
+            kept.epochs.push(row?.0.value());
+        }
+        for row in transaction.open_table(UNCLAIMED)?.iter()? {
+            let (key, amount) = row?;
+            let share = key.value().split_first_chunk().and_then(|(epoch, of)| {
+                let amount = Amount::from_bytes(amount.value())?;
+                Some((u64::from_be_bytes(*epoch), Account::try_from(of).ok()?, amount))
+            });
+            kept.shares.push(share.ok_or(StoreError::Damaged("a share"))?);
         }
         for row in transaction.open_table(GUARDED)?.iter()? {
             let (key, record) = row?;

@@ -26,8 +26,14 @@ use shared::base::UnixSeconds;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    Config, Login, Meters, blobs, earnings, lingering::Lingering, login, manifests, payments,
-    problem::Problem, status, tab_files, tab_files::TabFiles,
+    Config, Login, Meters, blobs, earners,
+    earners::{EarnerError, EarnerStatus},
+    earnings,
+    lingering::Lingering,
+    login, manifests, payments,
+    problem::Problem,
+    status, tab_files,
+    tab_files::TabFiles,
 };
 
 /// A copy of a shard of this node's in a visitor's tab.
@@ -247,7 +253,9 @@ pub struct BilledSite {
     pub signed_bytes: u64,
     /// Of those, not billed yet.
     pub unbilled_bytes: u64,
-    /// What its payer got in all, over all its sites.
+    /// What its payer counted of what this site's tabs gave to each other; nothing where that is not paid for.
+    pub tabs: Option<u128>,
+    /// What its payer got in all, over all its sites, with what tabs gave.
     pub total: u128,
     /// Of that, by vouchers.
     pub paid: u128,
@@ -270,14 +278,42 @@ pub struct PaidNode {
     pub payee: String,
     /// Bytes that receivers signed for, by its bills, at the price that holds now.
     pub verified_bytes: u64,
-    /// What that account's nodes gave in all.
+    /// What that node's bills say that tabs of this site gave to each other, as far as it was counted.
+    pub tabs: Option<u128>,
+    /// What that account's nodes gave in all, and tabs by them.
     pub total: u128,
     /// Of that, by vouchers.
     pub signed: u128,
     /// Not signed for yet.
     pub owed: u128,
-    /// What this site cost there today.
+    /// What this site cost there today, without tabs.
     pub today: u128,
+}
+
+/// What visitors' tabs are paid for what they give to each other. Amounts are base units of the token.
+#[derive(Clone, Debug, Default)]
+pub struct TabsStatus {
+    /// Earned by all accounts since ever, and paid for by publishers.
+    pub earned: u128,
+    /// Of that, in no epoch yet.
+    pub due: u128,
+    /// How many accounts that is.
+    pub accounts: u64,
+    /// Epochs that are planned or can be claimed.
+    pub epochs: Vec<EpochStatus>,
+}
+
+/// An epoch of what tabs are paid.
+#[derive(Clone, Debug)]
+pub struct EpochStatus {
+    /// Its number: when it was planned, in seconds since 1970.
+    pub number: u64,
+    /// Until when it can be claimed; nothing before the chain has it.
+    pub until: Option<UnixSeconds>,
+    /// What it comes to.
+    pub total: u128,
+    /// How many accounts have a share.
+    pub shares: usize,
 }
 
 /// Where a page of sessions ends, as the node says it.
@@ -300,6 +336,16 @@ pub trait Node: Send + Sync {
     fn earnings(&self) -> EarningsStatus;
     /// Who pays this node, and whom it pays.
     fn payments(&self) -> PaymentsStatus;
+    /// What visitors' tabs are paid here, where they are. Reads the disk.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn tabs(&self) -> Result<Option<TabsStatus>, String>;
+    /// What an account's tabs earned here; nothing where tabs are not paid. Reads the disk.
+    ///
+    /// # Errors
+    /// Why it cannot be read, or that this is no account.
+    fn earner(&self, account: &str) -> Result<Option<EarnerStatus>, EarnerError>;
     /// Sessions that are not booked yet, after the one of this receiver and number; at most so many.
     fn running(&self, after: Option<(&str, u64)>, max: usize) -> Vec<EarnedSession>;
     /// Booked sessions, the newest first, at most so many; and where to go on, where there are more. Reads the disk.
@@ -380,6 +426,7 @@ impl Edge {
             .route("/blackhole/v1/blobs/{root}", get(blobs::get).put(blobs::put))
             .route("/blackhole/v1/blobs/{root}/runs/{hashes}/{groups}", get(blobs::run))
             .route("/blackhole/v1/peer", get(peer))
+            .route("/blackhole/v1/earners/{account}", get(earners::get))
             .route("/blackhole/tab/{file}", get(tab_files::get))
             .route("/status", get(status::page))
             .route(EARNINGS, get(earnings::page))

@@ -18,7 +18,7 @@ use runtime::http::Client;
 use crate::{
     app::{
         EARNINGS_CSV, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, MoneyStatus, Node,
-        PAYMENTS_CSV, PaymentsStatus, Position,
+        PAYMENTS_CSV, PaymentsStatus, Position, TabsStatus,
     },
     login::{Scope, may_read},
     payments,
@@ -160,6 +160,7 @@ struct Shown {
     status: EarningsStatus,
     money: Option<MoneyStatus>,
     payments: PaymentsStatus,
+    tabs: Option<TabsStatus>,
     receivers: Vec<(String, EarnedSums)>,
     running: Vec<EarnedSession>,
     booked: Vec<EarnedSession>,
@@ -172,6 +173,7 @@ impl Shown {
             status: node.earnings(),
             money: node.money(),
             payments: node.payments(),
+            tabs: node.tabs()?,
             receivers: node.receivers(ROWS_MAX)?,
             running: node.running(None, ROWS_MAX),
             booked: node.booked(None, ROWS_MAX)?.0,
@@ -190,6 +192,9 @@ impl Shown {
         );
         self.terms(&mut html);
         payments::section(&mut html, &self.payments);
+        if let Some(tabs) = &self.tabs {
+            payments::tabs(&mut html, tabs);
+        }
         self.sums(&mut html);
         self.by_receiver(&mut html);
         sessions(&mut html, "running", "Running sessions", &self.running);

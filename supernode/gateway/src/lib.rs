@@ -5,6 +5,7 @@
 //! GET  /blackhole/v1/blobs/{root}                 bytes, by range, verified on their way from the disk
 //! GET  /blackhole/v1/blobs/{root}/runs/page/0-63  groups 0 to 63, behind the hashes that verify them
 //! GET  /blackhole/v1/peer                         whom a tab dials
+//! GET  /blackhole/v1/earners/{account}            what an account's tabs earned, and the proofs to claim it
 //! POST /blackhole/v1/login                        and what follows from it: see `login`
 //! PUT  /blackhole/v1/sites/{site}/manifest        and /blobs/{root}: a publisher's upload
 //! GET  /blackhole/tab/{file}                      the tab's code
@@ -20,6 +21,7 @@
 mod app;
 mod blobs;
 mod config;
+mod earners;
 mod earnings;
 mod lingering;
 mod local;
@@ -34,10 +36,12 @@ mod status;
 mod tab_files;
 
 pub use app::{
-    BilledSite, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, ExtraShard, HeldStatus,
-    MoneyStatus, NetworkStatus, Node, OwnerWord, PaidNode, PaymentsStatus, PeerAddresses, Position,
+    BilledSite, EarnedDay, EarnedSession, EarnedSums, EarningsStatus, Edge, EpochStatus, ExtraShard,
+    HeldStatus, MoneyStatus, NetworkStatus, Node, OwnerWord, PaidNode, PaymentsStatus, PeerAddresses,
+    Position, TabsStatus,
 };
 pub use config::Config;
+pub use earners::{EarnerError, EarnerPayout, EarnerShare, EarnerStatus};
 pub use login::{Login, LoginConfig};
 pub use meters::Meters;
 pub use server::Server;

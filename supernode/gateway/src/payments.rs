@@ -11,10 +11,10 @@ use axum::{
 use runtime::http::Client;
 
 use crate::{
-    app::{BilledSite, Edge, PaidNode, PaymentsStatus},
+    app::{BilledSite, Edge, PaidNode, PaymentsStatus, TabsStatus},
     login::{Scope, may_read},
     problem::Problem,
-    status::words::{amount, bytes, date, escape},
+    status::words::{amount, bytes, count, date, escape},
 };
 
 /// `GET /status/payments.csv`.
@@ -37,7 +37,7 @@ pub(crate) async fn csv(
 fn lines(status: &PaymentsStatus) -> String {
     let mut lines =
         "direction,site,node,account,verified_bytes,unbilled_bytes,total_base_units,paid_base_units,owed_base_units,\
-         window_base_units,today_base_units,served\r\n"
+         window_base_units,today_base_units,served,tabs_base_units\r\n"
             .to_owned();
     for site in &status.billed {
         let BilledSite {
@@ -51,18 +51,21 @@ fn lines(status: &PaymentsStatus) -> String {
             owed,
             window,
             served,
+            tabs,
             ..
         } = site;
+        let tabs = tabs.map(|tabs| tabs.to_string()).unwrap_or_default();
         let _ = write!(
             lines,
-            "in,{id},{node},{payer},{signed_bytes},{unbilled_bytes},{total},{paid},{owed},{window},,{served}\r\n"
+            "in,{id},{node},{payer},{signed_bytes},{unbilled_bytes},{total},{paid},{owed},{window},,{served},{tabs}\r\n"
         );
     }
     for node in &status.paying {
-        let PaidNode { site, node, payee, verified_bytes, total, signed, owed, today } = node;
+        let PaidNode { site, node, payee, verified_bytes, tabs, total, signed, owed, today } = node;
+        let tabs = tabs.map(|tabs| tabs.to_string()).unwrap_or_default();
         let _ = write!(
             lines,
-            "out,{site},{node},{payee},{verified_bytes},,{total},{signed},{owed},,{today},\r\n"
+            "out,{site},{node},{payee},{verified_bytes},,{total},{signed},{owed},,{today},,{tabs}\r\n"
         );
     }
     lines
@@ -80,6 +83,7 @@ pub(crate) fn section(html: &mut String, status: &PaymentsStatus) {
                 ("Payer", false),
                 ("Agreed until", false),
                 ("Signed for", true),
+                ("Worth of what tabs gave", true),
                 ("Billed to it, by all its sites", true),
                 ("Paid by vouchers", true),
                 ("Owed", true),
@@ -97,9 +101,9 @@ pub(crate) fn section(html: &mut String, status: &PaymentsStatus) {
             );
             cells(
                 html,
-                &[bytes(site.signed_bytes), amount(site.total), amount(site.paid), amount(site.owed)],
+                &[bytes(site.signed_bytes), of_tabs(site.tabs), amount(site.total), amount(site.paid)],
             );
-            cells(html, &[amount(site.window)]);
+            cells(html, &[amount(site.owed), amount(site.window)]);
             html.push_str(if site.served {
                 "<td>yes"
             } else {
@@ -118,6 +122,7 @@ pub(crate) fn section(html: &mut String, status: &PaymentsStatus) {
                 ("Site", false),
                 ("Payee", false),
                 ("Signed for by visitors", true),
+                ("Worth of what tabs gave", true),
                 ("Worth, by all it serves", true),
                 ("Paid by vouchers", true),
                 ("Owed", true),
@@ -132,11 +137,42 @@ pub(crate) fn section(html: &mut String, status: &PaymentsStatus) {
                 escape(&node.site),
                 escape(&node.payee)
             );
-            cells(html, &[bytes(node.verified_bytes), amount(node.total), amount(node.signed)]);
-            cells(html, &[amount(node.owed), amount(node.today)]);
+            cells(html, &[bytes(node.verified_bytes), of_tabs(node.tabs), amount(node.total)]);
+            cells(html, &[amount(node.signed), amount(node.owed), amount(node.today)]);
         }
         html.push_str("</tbody></table></div></section>");
     }
+}
+
+fn of_tabs(units: Option<u128>) -> String {
+    units.map_or_else(|| "–".to_owned(), amount)
+}
+
+/// What visitors' tabs are paid.
+pub(crate) fn tabs(html: &mut String, status: &TabsStatus) {
+    let TabsStatus { earned, due, accounts, epochs } = status;
+    let _ = write!(
+        html,
+        "<section><h2 id=\"tabs\">What visitors’ tabs are paid</h2><p>{} accounts earned {} base units, of which {} are in \
+         no epoch yet. An account’s own figures and proofs: <code>/blackhole/v1/earners/0x…</code>.</p></section>",
+        count(*accounts),
+        amount(*earned),
+        amount(*due)
+    );
+    if epochs.is_empty() {
+        return;
+    }
+    let columns = [("Epoch", false), ("Accounts", true), ("Comes to", true), ("Can be claimed until", false)];
+    table(html, "epochs", "Epochs", &columns);
+    for epoch in epochs {
+        let _ = write!(html, "<tr><th scope=\"row\">{}", epoch.number);
+        cells(html, &[count(epoch.shares as u64), amount(epoch.total)]);
+        match epoch.until {
+            Some(until) => drop(write!(html, "<td>{}", date(until.0))),
+            None => html.push_str("<td>not on the chain yet"),
+        }
+    }
+    html.push_str("</tbody></table></div></section>");
 }
 
 fn table(html: &mut String, id: &str, title: &str, columns: &[(&str, bool)]) {
@@ -163,6 +199,7 @@ mod tests {
     use shared::base::UnixSeconds;
 
     use super::*;
+    use crate::app::EpochStatus;
 
     fn status() -> PaymentsStatus {
         let billed = BilledSite {
@@ -173,6 +210,7 @@ mod tests {
             until: UnixSeconds(2_000_000_000),
             signed_bytes: 5000,
             unbilled_bytes: 10,
+            tabs: Some(4),
             total: 15,
             paid: 12,
             owed: 3,
@@ -184,6 +222,7 @@ mod tests {
             node: "did:key:z2".to_owned(),
             payee: "0x02".to_owned(),
             verified_bytes: 7,
+            tabs: None,
             total: 6,
             signed: 5,
             owed: 1,
@@ -196,7 +235,7 @@ mod tests {
     fn every_line_has_as_many_fields_as_its_head() {
         let text = lines(&status());
         let fields: Vec<_> = text.split_terminator("\r\n").map(|line| line.split(',').count()).collect();
-        assert_eq!(fields, [12, 12, 12]);
+        assert_eq!(fields, [13, 13, 13]);
     }
 
     #[test]
@@ -205,5 +244,15 @@ mod tests {
         section(&mut html, &status());
         assert!(html.contains("&lt;b&gt;site") && !html.contains("<b>site"), "{html}");
         assert!(html.contains("no: it is not paid for"));
+    }
+
+    #[test]
+    fn epochs_of_tabs_are_listed() {
+        let of = |number, until| EpochStatus { number, until, total: 1_234, shares: 2 };
+        let epochs = vec![of(1_800_000_000, None), of(1_700_000_000, Some(UnixSeconds(2_000_000_000)))];
+        let mut html = String::new();
+        tabs(&mut html, &TabsStatus { earned: 5_000, due: 7, accounts: 3, epochs });
+        assert!(html.contains("not on the chain yet") && html.contains("2033-05-18"), "{html}");
+        assert!(html.contains("3 accounts"), "{html}");
     }
 }

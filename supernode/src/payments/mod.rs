@@ -9,9 +9,11 @@
 //! The node that pays opens the stream, since it knows whom it pays; the one that is paid need not know where its payers
 //! are. A stream that breaks off loses nothing: both sides have on the disk what they said last.
 
+mod earners;
 mod frames;
 mod payee;
 mod payer;
+mod payouts;
 mod status;
 
 use std::{path::Path, sync::Arc};
@@ -90,12 +92,14 @@ pub(crate) struct Started {
     pub(crate) running: Vec<JoinHandle<()>>,
     /// Hears of receipts.
     news: Option<mpsc::Sender<Delivered>>,
+    tabs: Option<earners::Judge>,
 }
 
 impl Started {
     /// Whoever is told what receivers sign for. It waits for nobody.
     pub(crate) fn teller(&self) -> impl Fn(&Served) + Send + Sync + use<> {
         let (news, evidence_bytes) = (self.news.clone(), self.payments.meters.evidence_bytes.clone());
+        let tabs = self.tabs.clone();
         move |served| {
             let Some(news) = &news else { return };
             let delivered = match served {
@@ -104,6 +108,13 @@ impl Started {
                     Delivered::Receipt { site: *site, edge: *edge, receipt: receipt.clone() }
                 }
                 Served::Receipt { site: None, .. } => return,
+                Served::HandedIn { earner, signed, network, receipts } => {
+                    let Some(tabs) = &tabs else { return };
+                    let evidence: usize = receipts.iter().map(|(receipt, _)| receipt.encoded_len()).sum();
+                    evidence_bytes.inc_by(evidence as u64);
+                    let Some(handed) = tabs.judge(earner, signed, *network, receipts) else { return };
+                    Delivered::HandedIn(Box::new(handed))
+                }
                 Served::Ended { receiver, session, .. } => {
                     Delivered::Ended { receiver: receiver.clone(), session: *session }
                 }
@@ -179,14 +190,24 @@ pub(crate) async fn join(
         let required = payee::required(cdn, &charge.required)?;
         let (path, purse) = (data_dir.join(BILLING_FILE), Arc::clone(money.purse()));
         let (node, credit) = (key.public(), charge.credit);
+        let tabs = match &charge.tabs {
+            Some(tabs) => Some(tabs.terms().context("[payments.charge.tabs] names no price")?),
+            None => None,
+        };
         let open = move || {
-            let opened = Billing::open(&path, purse, node, price, credit, clock.now());
+            let now = (clock.now(), runtime::unix_now());
+            let opened = Billing::open(&path, purse, node, (price, tabs), credit, now);
             opened.with_context(|| format!("opening {}", path.display()))
         };
         let billing = Arc::new(tokio::task::spawn_blocking(open).await??);
         let (news, inbox) = mpsc::channel(NEWS);
         let payee = payee::Payee::new(Arc::clone(&billing), means.clone(), cdn.clone(), required);
         started.running.push(tokio::spawn(payee.run(inbox, streams, shutdown.clone())));
+        if let Some(tabs) = &charge.tabs {
+            started.tabs = Some(earners::Judge::new(cdn.clone(), tabs.knows_visitors));
+            let payouts = payouts::Payouts::new(tabs, Arc::clone(money), Arc::clone(&billing));
+            started.running.push(tokio::spawn(payouts.run(shutdown.clone())));
+        }
         (started.news, started.payments.billing) = (Some(news), Some(billing));
     }
     if !config.pay.is_empty() {

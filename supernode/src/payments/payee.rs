@@ -13,7 +13,7 @@ use prost::Message as _;
 use shared::{
     base::SiteId,
     cdn::manifest::Pin,
-    economy::agreement::Agreement,
+    economy::{Amount, agreement::Agreement},
     wire::{Refusal, economy as wire},
 };
 use tokio::{sync::Notify, sync::mpsc, task::JoinSet, time};
@@ -193,8 +193,9 @@ impl Payee {
             bail!("it pays for {site}, which is not served here");
         }
         let (billing, clock, from) = (Arc::clone(&self.billing), self.means.clock, incoming.peer.clone());
+        let tabs = Amount::from_bytes(&open.tabs_total).unwrap_or(Amount::ZERO);
         let agreed = blocking(move || {
-            billing.handle_agreement(clock.now(), runtime::unix_now(), &from, site, &signed)
+            billing.handle_agreement(clock.now(), runtime::unix_now(), &from, site, &signed, tabs)
         })
         .await??;
         if let Err(refusal) = agreed {
@@ -202,11 +203,15 @@ impl Payee {
             frames.refuse(refusal).await;
             bail!("its agreement is refused: {refusal:?}");
         }
-        let price = self.billing.price_of(site);
-        let payee = self.billing.payee().0.to_vec();
-        frames
-            .send(Message::Terms(wire::PaymentTerms { payee, amount: price.amount, per: price.per.get() }))
-            .await?;
+        let (price, tabs) = (self.billing.price_of(site), self.billing.tab_price_of(site));
+        let terms = wire::PaymentTerms {
+            payee: self.billing.payee().0.to_vec(),
+            amount: price.amount,
+            per: price.per.get(),
+            tabs_amount: tabs.map_or(0, |price| price.amount),
+            tabs_per: tabs.map_or(0, |price| price.per.get()),
+        };
+        frames.send(Message::Terms(terms)).await?;
         tracing::info!(%site, payer = %incoming.peer, "a site's payer is here");
         let (news, end) = (Arc::new(Notify::new()), CancellationToken::new());
         let session = Session { news: Arc::clone(&news), end: end.clone(), fruitless: false };
@@ -255,7 +260,7 @@ impl Payee {
                 if paid.refusal != 0 {
                     pause = Duration::from_millis(paid.retry_after_ms).clamp(RETRY.0, RETRY.1);
                 }
-                let more = billed.bill.lines.len() >= chain::LINES_MAX;
+                let more = billed.more;
                 let (billing, clock) = (Arc::clone(&self.billing), self.means.clock);
                 let handled =
                     move || billing.handle_paid(clock.now(), runtime::unix_now(), site, &billed, &paid);

@@ -12,8 +12,9 @@ use links::StreamProtocol;
 use net::{Multiaddr, Network, PeerId};
 use prost::Message as _;
 use shared::{
+    base::SiteId,
     cdn::manifest::Pin,
-    economy::{agreement::Agreement, price::Price},
+    economy::{Amount, agreement::Agreement, price::Price},
     identity::{Account, Keypair, PublicKey},
     wire::{Refusal, economy as wire},
 };
@@ -118,7 +119,10 @@ impl Payer {
                 self.means.sent.clone(),
             )
         };
-        frames.send(Message::Open(wire::PaymentOpen { agreement: Some(self.signed.clone()) })).await?;
+        let total = self.paying.tabs_total(&self.node, self.site());
+        let open =
+            wire::PaymentOpen { agreement: Some(self.signed.clone()), tabs_total: total.to_bytes().to_vec() };
+        frames.send(Message::Open(open)).await?;
         let terms = match frames.next_within(TERMS_WITHIN).await? {
             Message::Terms(terms) => terms,
             Message::Refused(refused) => {
@@ -157,21 +161,29 @@ impl Payer {
         }
     }
 
+    /// What is paid for tabs: nothing where that is asked for dearer than was agreed, or has no pot here.
+    fn tabs(&self, terms: &wire::PaymentTerms) -> Option<(Price, Amount)> {
+        let asked = Price { amount: terms.tabs_amount, per: NonZeroU64::new(terms.tabs_per)? };
+        let agreed = self.agreement.tabs.is_some_and(|most| asked.is_at_most(most));
+        self.pay.tabs_per_day.filter(|_| agreed).map(|pot| (asked, pot))
+    }
+
+    fn site(&self) -> SiteId {
+        let Agreement { publisher, site, .. } = self.agreement.clone();
+        Pin { publisher, site, min_delegation: 0 }.site_id()
+    }
+
     fn payment(&self, terms: &wire::PaymentTerms) -> anyhow::Result<Payment> {
-        let pin = Pin {
-            publisher: self.agreement.publisher.clone(),
-            site: self.agreement.site.clone(),
-            min_delegation: 0,
-        };
         Ok(Payment {
             node: self.node.clone(),
-            site: pin.site_id(),
+            site: self.site(),
             payee: Account::try_from(terms.payee.as_slice()).ok().context("its terms name no account")?,
             price: Price {
                 amount: terms.amount,
                 per: NonZeroU64::new(terms.per).context("its terms name no price")?,
             },
             per_day: self.pay.per_day,
+            tabs: self.tabs(terms),
             credit: self.pay.credit,
         })
     }

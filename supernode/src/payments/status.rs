@@ -1,12 +1,20 @@
 //! What an operator sees of payments.
 
-use gateway::{BilledSite, PaidNode, PaymentsStatus};
+use chain::{Billing, BillingError, EarnerStands, EpochStage, EpochStands, TabsStand};
+use gateway::{
+    BilledSite, EarnerError, EarnerPayout, EarnerShare, EarnerStatus, EpochStatus, PaidNode, PaymentsStatus,
+    TabsStatus,
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use shared::economy::Amount;
+use shared::{
+    base::UnixSeconds,
+    economy::Amount,
+    identity::{Account, AccountError},
+};
 
 use super::Payments;
 
@@ -82,6 +90,7 @@ impl Payments {
                 until: stands.agreement.expires,
                 signed_bytes: stands.tally.bytes,
                 unbilled_bytes: stands.unbilled,
+                tabs: stands.tabs.map(Amount::units),
                 total: stands.payer.total.units(),
                 paid: stands.payer.paid.units(),
                 owed: stands.payer.owed.units(),
@@ -94,6 +103,7 @@ impl Payments {
                 node: stands.node.to_string(),
                 payee: stands.payee.to_string(),
                 verified_bytes: stands.tally.bytes,
+                tabs: stands.tabs.map(|(tally, _)| tally.total().units()),
                 total: stands.channel.total.units(),
                 signed: stands.channel.paid.units(),
                 owed: stands.channel.owed.units(),
@@ -103,5 +113,59 @@ impl Payments {
         let status = PaymentsStatus { billed: billed.collect(), paying: paying.collect() };
         self.meters.observe(&status);
         status
+    }
+
+    /// The side that is paid, where tabs are paid by it.
+    fn of_tabs(&self) -> Option<&Billing> {
+        self.billing.as_deref().filter(|billing| billing.pays_tabs())
+    }
+
+    /// What tabs are paid. Reads the disk.
+    pub(crate) fn tabs(&self) -> Result<Option<TabsStatus>, String> {
+        let Some(billing) = self.of_tabs() else { return Ok(None) };
+        let TabsStand { earned, due, accounts, epochs } =
+            billing.tabs_stand().map_err(|error| error.to_string())?;
+        let epochs = epochs.into_iter().map(|EpochStands { number, stage, total, shares }| EpochStatus {
+            number,
+            until: expires(stage).map(UnixSeconds),
+            total: total.units(),
+            shares,
+        });
+        Ok(Some(TabsStatus { earned: earned.units(), due: due.units(), accounts, epochs: epochs.collect() }))
+    }
+
+    /// What an account's tabs earned, and what it needs to claim it. Reads the disk.
+    pub(crate) fn earner(&self, account: &str) -> Result<Option<EarnerStatus>, EarnerError> {
+        let account: Account =
+            account.parse().map_err(|error: AccountError| EarnerError::NoAccount(error.to_string()))?;
+        let Some(billing) = self.of_tabs() else { return Ok(None) };
+        let failed = |error: BillingError| EarnerError::Failed(error.to_string());
+        let EarnerStands { earned, due, shares } = billing.earner(account).map_err(failed)?;
+        let payouts = shares.into_iter().map(|(epoch, stage, share)| EarnerPayout {
+            chain_id: epoch.chain_id,
+            contract: epoch.contract.to_string(),
+            payer: epoch.payer.to_string(),
+            epoch: epoch.number,
+            expires: expires(stage),
+            shares: vec![EarnerShare {
+                index: share.index,
+                account: share.account.to_string(),
+                amount: share.amount.to_string(),
+                proof: share.proof.iter().map(hex::encode).collect(),
+            }],
+        });
+        Ok(Some(EarnerStatus {
+            account: account.to_string(),
+            earned: earned.to_string(),
+            due: due.to_string(),
+            payouts: payouts.collect(),
+        }))
+    }
+}
+
+const fn expires(stage: EpochStage) -> Option<u64> {
+    match stage {
+        EpochStage::Open { expires } => Some(expires),
+        EpochStage::Planned | EpochStage::Closed => None,
     }
 }

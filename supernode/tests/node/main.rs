@@ -35,6 +35,7 @@ mod rots;
 mod s3;
 mod secrecy;
 mod strangers;
+mod tabs;
 mod tls;
 mod uploads;
 mod visitor;

@@ -41,6 +41,8 @@ pub(crate) struct Deal {
     serving: String,
     /// and of the one that pays.
     paying: String,
+    /// Whether it pays for tabs too.
+    tabs: bool,
 }
 
 impl Deal {
@@ -55,7 +57,20 @@ impl Deal {
         let site = world.site("");
         let serving = format!("{}{CHARGE}{}{site}", network(port), section("payee.key"));
         let paying = format!("{}{}", network(0), section("payer.key"));
-        Self { world, serving, paying }
+        Self { world, serving, paying, tabs: false }
+    }
+
+    /// Tabs are paid by a section `[payments.charge.tabs]` that goes on with this.
+    pub(crate) fn set_tabs(&mut self, section: &str) {
+        let without = self.serving.split("[payments.charge.tabs]\n").next().unwrap();
+        self.serving = format!(
+            "{without}[payments.charge.tabs]\nprice = {{ base_units = 1, per_bytes = 1000 }}\n{section}"
+        );
+        self.tabs = true;
+    }
+
+    pub(crate) const fn world(&self) -> &World {
+        &self.world
     }
 
     /// The node that is paid.
@@ -77,7 +92,8 @@ impl Deal {
             (self.world.text("publisher.key"), self.world.text("paying.toml"), self.file());
         let terms = ["--site", "site.example", "--price", "3/1000"];
         let whose = ["payment", "agree", "--key", &key, "--config", &config];
-        run(&[&whose[..], &terms[..], &[&file]].concat())
+        let tabs: &[&str] = if self.tabs { &["--tabs", "1/1000"] } else { &[] };
+        run(&[&whose[..], &terms[..], tabs, &[&file]].concat())
     }
 
     fn file(&self) -> String {
@@ -87,7 +103,9 @@ impl Deal {
     /// The node that pays.
     pub(crate) fn pay(&self, node: &Node) -> Node {
         let (file, to) = (self.file(), &node.addresses[0]);
-        let pay = format!("[[payments.pay]]\nagreement = {file:?}\nto = \"{to}\"\nper_day = 10000000\n");
+        let tabs = if self.tabs { "tabs_per_day = 1000\n" } else { "" };
+        let pay =
+            format!("[[payments.pay]]\nagreement = {file:?}\nto = \"{to}\"\nper_day = 10000000\n{tabs}");
         self.world.node("paying", &format!("{}{pay}", self.paying))
     }
 
@@ -96,7 +114,7 @@ impl Deal {
     }
 
     /// A visitor gets the film and signs for it.
-    async fn visit(&self, node: &Node, manifest: &Manifest, secret: u8) -> Visitor {
+    pub(crate) async fn visit(&self, node: &Node, manifest: &Manifest, secret: u8) -> Visitor {
         let (key, site) = (Keypair::from_secret([secret; 32]), self.site());
         let mut visitor = Visitor::arrive(&node.addresses[0], &node.did, &key, site).await.unwrap();
         assert!(visitor.get(film(manifest), FILM_GROUPS).await.unwrap());
@@ -123,7 +141,7 @@ pub(crate) fn rows(node: &Node) -> Vec<BTreeMap<String, String>> {
 }
 
 /// The only row, once it says that so much was paid and nothing is owed.
-fn paid(node: &Node, units: u64) -> Option<BTreeMap<String, String>> {
+pub(crate) fn paid(node: &Node, units: u64) -> Option<BTreeMap<String, String>> {
     let mut rows = rows(node);
     assert!(rows.len() <= 1, "{rows:?}");
     let settled = |row: &BTreeMap<String, String>| {
@@ -132,7 +150,7 @@ fn paid(node: &Node, units: u64) -> Option<BTreeMap<String, String>> {
     rows.pop().filter(settled)
 }
 
-fn wait_for_status(node: &Node, manifest: &Manifest, status: u16) {
+pub(crate) fn wait_for_status(node: &Node, manifest: &Manifest, status: u16) {
     let what = format!("an answer {status}");
     node.wait_for(&what, |node| (node.asset(manifest, "/film.bin").status == status).then_some(()));
 }

@@ -39,7 +39,7 @@ async fn hand_in(node: &Multiaddr, tab: &Keypair, site: Vec<u8>, receipts: Vec<w
         session: 1,
         ..wire::Hello::default()
     };
-    let ask = wire::AskPeers { request: 1, site, count: 8, addresses: Vec::new(), receipts };
+    let ask = wire::AskPeers { request: 1, site, count: 8, receipts, ..wire::AskPeers::default() };
     let mut out = open_frame(StreamKind::Control);
     write_frame(&messages::control(wire::control::Message::Hello(hello)), &mut out);
     write_frame(&messages::control(wire::control::Message::AskPeers(ask)), &mut out);

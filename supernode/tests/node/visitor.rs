@@ -10,6 +10,7 @@ use shared::{
     base::{BlobRoot, SiteId},
     cdn::{
         bulk::{Answer, AnswerReader, PROTOCOL, SWARM_VERSION, StreamKind, open_frame},
+        earner::Earner,
         messages,
         receipts::{Receipt, Verified},
     },
@@ -106,6 +107,26 @@ impl Visitor {
         let receipt = Receipt::sign(&self.key, &self.provider, self.session, verified);
         let mut out = Vec::new();
         write_frame(&messages::control(wire::control::Message::Receipt(receipt)), &mut out);
+        self.control.write_all(&out).await?;
+        Ok(self.control.flush().await?)
+    }
+
+    /// Hands in what others signed for it, to be paid to an account.
+    pub(crate) async fn hand_in(
+        &mut self,
+        account: [u8; 20],
+        receipts: Vec<wire::SignedReceipt>,
+    ) -> anyhow::Result<()> {
+        let earner = Earner::sign(&self.key, &self.provider, self.site, account);
+        let ask = wire::AskPeers {
+            request: 1,
+            site: self.site.0.to_vec(),
+            receipts,
+            earner: Some(earner),
+            ..wire::AskPeers::default()
+        };
+        let mut out = Vec::new();
+        write_frame(&messages::control(wire::control::Message::AskPeers(ask)), &mut out);
         self.control.write_all(&out).await?;
         Ok(self.control.flush().await?)
     }

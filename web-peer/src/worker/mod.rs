@@ -141,6 +141,11 @@ impl TabPeer {
         Ok(serde_wasm_bindgen::to_value(&self.0.full_status())?)
     }
 
+    /// Who is paid for what is given from now on: the 20 bytes of an account, or none.
+    pub fn earn_to(&self, account: &[u8]) {
+        self.0.swarm.earn_to(account.try_into().ok());
+    }
+
     /// Ends: what is running is dropped with the worker.
     pub fn stop(&self) {
         self.flush();

@@ -1,5 +1,5 @@
 //! The contracts: forge's unit, fuzz and invariant tests, what each act costs in gas, what is proved of them and
-//! what slither says, and the supernode's side of them against a real chain, anvil.
+//! what slither says. The supernode's side of them is tested with the supernode.
 //!
 //! forge, anvil and the compiler come from npm (`contracts/package.json`). Gas is measured by itself, each call as a
 //! transaction of its own, and compared with the committed snapshots to the last unit: a change of cost is then seen
@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use super::check;
 use super::count::Count;
-use super::failures::Failures;
 use crate::process::{run, shown};
 use crate::tools;
 use crate::workspace::root;
@@ -38,7 +37,7 @@ pub(crate) fn interfaces(check: bool) -> Result<()> {
     crate::abi::generate(&forge()?, check)
 }
 
-pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
+pub(super) fn run_suite() -> Result<Count> {
     let forge = forge()?;
     let mut count = check("the contracts' formatting", || {
         run(Command::new(&forge).args(["fmt", "--check"]).current_dir(root().join(DIRECTORY)))
@@ -50,7 +49,6 @@ pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
     count.add(check("gas is what the snapshots say", || compare(&committed()?, &snapshots)));
     count.add(check("Rust's interfaces are the contracts'", || interfaces(true)));
     count.add(super::analysers::run_suite(&forge));
-    count.add(super::cargo_test(&[super::CHAIN_PACKAGE], failures)?);
     Ok(count)
 }
 

@@ -18,8 +18,9 @@ use clap::ValueEnum;
 
 use crate::process::{cargo, command, follow, run};
 use crate::steps::Elapsed;
+use crate::supernode::{UNIT_PACKAGES, selection};
 use crate::tools;
-use crate::workspace::{packages, root};
+use crate::workspace::root;
 use count::Count;
 use failures::Failures;
 
@@ -30,7 +31,7 @@ pub(crate) enum Suite {
     Unit,
     /// The simulator: many peers, one seed
     Sim,
-    /// The supernode's crates and real processes on loopback
+    /// The supernode's crates and real processes on loopback, with the contracts on a real chain
     Net,
     /// Real browsers against real processes
     Web,
@@ -38,21 +39,12 @@ pub(crate) enum Suite {
     Interop,
     /// The S3 door, by unmodified clients
     S3,
-    /// The contracts, and the supernode's side of the chain
+    /// The contracts: their tests, gas and proofs
     Contracts,
 }
 
 const ALL: [Suite; 7] =
     [Suite::Unit, Suite::Sim, Suite::Net, Suite::S3, Suite::Web, Suite::Interop, Suite::Contracts];
-
-/// These packages are the unit suite: they build in seconds, so they are tried first.
-const UNIT_PACKAGES: [&str; 4] = ["shared", "sim", "xtask", "shelf"];
-
-/// This one is tested with the contracts: it needs the chain that comes with them.
-const CHAIN_PACKAGE: &str = "supernode-chain";
-
-/// This one is built for the browser and tested there.
-const BROWSER_PACKAGE: &str = "web-peer";
 
 /// Runs the suites asked for, or every one that exists.
 pub(crate) fn run_suites(asked: &[Suite]) -> Result<()> {
@@ -104,7 +96,7 @@ impl Suite {
             Self::Web => web(failures),
             Self::Interop => interop(failures),
             Self::S3 => s3::run_suite(failures),
-            Self::Contracts => contracts::run_suite(failures),
+            Self::Contracts => contracts::run_suite(),
         }
     }
 }
@@ -115,10 +107,11 @@ fn unit(failures: &mut Failures) -> Result<Count> {
     count.add(check("the wire's generated code", || crate::codegen::run(true)));
     count.add(check("the tree's rules", crate::tidy::run));
     let mut lints = vec!["clippy", "--quiet", "--locked", "--all-targets"];
-    lints.extend(UNIT_PACKAGES.iter().flat_map(|package| ["-p", package]));
+    let packages = UNIT_PACKAGES.iter().flat_map(|package| ["-p", package]);
+    lints.extend(packages.clone());
     lints.extend(["--", "-D", "warnings"]);
     count.add(check("lints", || run(&mut cargo(&lints))));
-    count.add(cargo_test(&UNIT_PACKAGES, failures)?);
+    count.add(cargo_test(&packages.map(str::to_owned).collect::<Vec<_>>(), failures)?);
     Ok(count)
 }
 
@@ -131,13 +124,9 @@ fn sim() -> Result<Count> {
 }
 
 fn net(failures: &mut Failures) -> Result<Count> {
-    // The binary's commands about money are tested on the chain that comes with the contracts.
+    // What is about money is tested on the chain that comes with the contracts.
     tools::npm_packages(contracts::DIRECTORY)?;
-    let packages = packages()?;
-    let others = packages.iter().map(String::as_str);
-    let others = others
-        .filter(|name| !UNIT_PACKAGES.contains(name) && ![BROWSER_PACKAGE, CHAIN_PACKAGE].contains(name));
-    cargo_test(&others.collect::<Vec<_>>(), failures)
+    cargo_test(&selection()?, failures)
 }
 
 fn web(failures: &mut Failures) -> Result<Count> {
@@ -200,11 +189,10 @@ fn check(name: &str, work: impl FnOnce() -> Result<()>) -> Count {
     Count::one(result.is_ok())
 }
 
-fn cargo_test(packages: &[&str], failures: &mut Failures) -> Result<Count> {
-    let mut arguments = vec!["test", "--locked", "--no-fail-fast"];
-    arguments.extend(packages.iter().flat_map(|package| ["-p", package]));
+fn cargo_test(packages: &[String], failures: &mut Failures) -> Result<Count> {
     let mut count = Count::default();
-    let ended_well = follow(&mut cargo(&arguments), |line| {
+    let mut test = cargo(&["test", "--locked", "--no-fail-fast"]);
+    let ended_well = follow(test.args(packages), |line| {
         count.read_cargo_line(line);
         failures.read_cargo_line(line);
     })?;

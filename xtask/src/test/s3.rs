@@ -22,7 +22,7 @@ const GARAGE: (&str, &str) = ("garage", "2.5.0");
 pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
     let python = clients()?;
     debian_clients()?;
-    run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+    crate::supernode::build_for_tests()?;
     let program = target().join("debug/blackhole");
     let script = root().join(DIRECTORY).join("run.py");
     let mut test = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);

@@ -55,7 +55,10 @@ pub(crate) fn prepare(whom: For) -> Result<()> {
     }
     tab::build()?;
     step("the supernode", || {
-        run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+        match whom {
+            For::People => run(&mut cargo(&["build", "--locked", "-p", "supernode", "--bin", "blackhole"]))?,
+            For::Tests => crate::supernode::build_for_tests()?,
+        }
         Ok(Outcome::Done("target/debug/blackhole".into()))
     })?;
     step("the demonstration site", || {

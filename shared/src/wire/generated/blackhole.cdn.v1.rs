@@ -298,6 +298,34 @@ pub struct AskPeers {
     /// Handed in: receipts that others signed for the asker. At most 16.
     #[prost(message, repeated, tag = "5")]
     pub receipts: ::prost::alloc::vec::Vec<SignedReceipt>,
+    /// Who is paid for what they say, where the asker's visitor named somebody.
+    #[prost(message, optional, tag = "6")]
+    pub earner: ::core::option::Option<SignedEarner>,
+}
+/// A tab's word on who is paid for what it gives to others.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Earner {
+    /// Ed25519 public key of the tab, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub tab: ::prost::alloc::vec::Vec<u8>,
+    /// The supernode that is to count it: no other may have it paid. 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    /// The site, 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub site: ::prost::alloc::vec::Vec<u8>,
+    /// An account of the chain, 20 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub account: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignedEarner {
+    /// An encoded Earner.
+    #[prost(bytes = "vec", tag = "1")]
+    pub earner: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 by the tab over "blackhole/cdn/earner/1" 0x00 earner.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
 }
 /// Supernode to tab, in answer.
 #[derive(Clone, PartialEq, ::prost::Message)]

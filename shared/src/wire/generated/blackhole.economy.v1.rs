@@ -160,6 +160,11 @@ pub struct Agreement {
     pub issued_unix: u64,
     #[prost(uint64, tag = "10")]
     pub expires_unix: u64,
+    /// The same for what visitors' tabs give to each other, which goes to them; nothing where `tabs_per` is 0.
+    #[prost(uint64, tag = "11")]
+    pub tabs_amount: u64,
+    #[prost(uint64, tag = "12")]
+    pub tabs_per: u64,
 }
 /// Signed by the publisher in the context blackhole/economy/agreement/1.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -198,6 +203,9 @@ pub mod payment {
 pub struct PaymentOpen {
     #[prost(message, optional, tag = "1")]
     pub agreement: ::core::option::Option<SignedAgreement>,
+    /// What the payer has counted of what tabs gave by this node's bills for this site, in all: 12 bytes, or none for nothing.
+    #[prost(bytes = "vec", tag = "2")]
+    pub tabs_total: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PaymentTerms {
@@ -209,6 +217,11 @@ pub struct PaymentTerms {
     pub amount: u64,
     #[prost(uint64, tag = "3")]
     pub per: u64,
+    /// The same for what tabs gave; nothing where `tabs_per` is 0.
+    #[prost(uint64, tag = "4")]
+    pub tabs_amount: u64,
+    #[prost(uint64, tag = "5")]
+    pub tabs_per: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PaymentBill {
@@ -221,6 +234,21 @@ pub struct PaymentBill {
     /// The newest voucher that the payee has; absent where it has none.
     #[prost(message, optional, tag = "3")]
     pub newest: ::core::option::Option<Voucher>,
+    /// What tabs gave to each other. At most 100, and none beside more than 50 lines.
+    #[prost(message, repeated, tag = "4")]
+    pub tabs: ::prost::alloc::vec::Vec<TabLine>,
+}
+/// One session between two tabs, so far. The receipt's provider is the tab that gave.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TabLine {
+    #[prost(message, optional, tag = "1")]
+    pub line: ::core::option::Option<BillLine>,
+    /// A SignedEarner of cdn.proto, by that tab: the earner, encoded,
+    #[prost(bytes = "vec", tag = "2")]
+    pub earner: ::prost::alloc::vec::Vec<u8>,
+    /// and its signature.
+    #[prost(bytes = "vec", tag = "3")]
+    pub earner_signature: ::prost::alloc::vec::Vec<u8>,
 }
 /// One session of a visitor, so far.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -251,6 +279,12 @@ pub struct PaymentPaid {
     /// When to send the same again.
     #[prost(uint64, tag = "5")]
     pub retry_after_ms: u64,
+    /// Places of tabs' lines that were counted. The others never will be.
+    #[prost(uint32, repeated, tag = "6")]
+    pub tabs_counted: ::prost::alloc::vec::Vec<u32>,
+    /// As in PaymentOpen, with this bill.
+    #[prost(bytes = "vec", tag = "7")]
+    pub tabs_total: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PaymentRefused {
@@ -331,6 +365,7 @@ pub enum LedgerKind {
     VoucherUnsecured = 24,
     Secured = 25,
     Served = 26,
+    ShareLapsed = 27,
 }
 impl LedgerKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -366,6 +401,7 @@ impl LedgerKind {
             Self::VoucherUnsecured => "LEDGER_KIND_VOUCHER_UNSECURED",
             Self::Secured => "LEDGER_KIND_SECURED",
             Self::Served => "LEDGER_KIND_SERVED",
+            Self::ShareLapsed => "LEDGER_KIND_SHARE_LAPSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -398,6 +434,7 @@ impl LedgerKind {
             "LEDGER_KIND_VOUCHER_UNSECURED" => Some(Self::VoucherUnsecured),
             "LEDGER_KIND_SECURED" => Some(Self::Secured),
             "LEDGER_KIND_SERVED" => Some(Self::Served),
+            "LEDGER_KIND_SHARE_LAPSED" => Some(Self::ShareLapsed),
             _ => None,
         }
     }

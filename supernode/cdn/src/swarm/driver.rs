@@ -8,7 +8,7 @@ use std::{
 use futures::StreamExt as _;
 use shared::{
     base::{BlobRoot, EffectId, Instant, LinkId, SiteId},
-    cdn::bulk::StreamKind,
+    cdn::{bulk::StreamKind, receipts::Receipt},
     identity::PublicKey,
     peer::{Budget, Config, Consent, Done, Effect, Event, HttpSources, Limits, LinkAbout, Peer, Role},
 };
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ADDRESSES_EVERY, METERS_EVERY, REPORTS, Served, SwarmParts, edge_shares::EdgeShares, link::Link,
-    serve::Job, streams::Report,
+    serve::Job, streams::Report, visitors::Visitors,
 };
 use crate::service::Held;
 
@@ -37,6 +37,7 @@ pub(super) struct Driver {
     /// And which sites are withheld.
     withheld: BTreeSet<SiteId>,
     edge: EdgeShares,
+    visitors: Visitors,
     reports: mpsc::Sender<Report>,
     inbox: mpsc::Receiver<Report>,
 }
@@ -68,6 +69,7 @@ impl Driver {
             adopted: BTreeMap::new(),
             withheld: BTreeSet::new(),
             edge: EdgeShares::default(),
+            visitors: Visitors::default(),
             reports,
             inbox,
         }
@@ -123,6 +125,11 @@ impl Driver {
                 let Ok(peer) = PublicKey::from_peer_id(&peer) else {
                     return self.parts.links.close(links::LinkId::from_u64(id.0));
                 };
+                let known = self.parts.links.link(links::LinkId::from_u64(id.0));
+                if let Some(ip) = known.and_then(|link| link.ip()) {
+                    let now = self.now();
+                    self.visitors.arrived(now, &peer, ip);
+                }
                 let dialer = direction == links::Direction::Dialed;
                 let mut link = Link::new(id, LinkAbout { peer, dialer, relayed: !kind.is_direct() });
                 if dialer {
@@ -207,6 +214,17 @@ impl Driver {
                         name.as_ref().map(|(site, name)| (*site, self.parts.cdn.meters().edge_bytes(name)));
                     let edge = self.edge.take(session, sent_by_edge, edge);
                     (self.parts.tell)(Served::Receipt { session, sent, edge, site, receipt });
+                }
+                Event::HandedIn { earner, signed, receipts } => {
+                    // From behind a relay nothing counts: where its tab is cannot be known.
+                    let Some(network) = self.visitors.network_of(&earner.tab) else { continue };
+                    let known = receipts.into_iter().filter_map(|receipt| {
+                        let receiver = Receipt::receiver_of(&receipt)?;
+                        let network = self.visitors.network_of(&receiver)?;
+                        Some((receipt, network))
+                    });
+                    let receipts = known.collect();
+                    (self.parts.tell)(Served::HandedIn { earner, signed, network, receipts });
                 }
                 Event::SessionEnded { receiver, session, sent } => {
                     let edge = self.edge.end(session);

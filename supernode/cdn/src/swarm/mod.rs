@@ -14,14 +14,16 @@ mod edge_shares;
 mod link;
 mod serve;
 mod streams;
+mod visitors;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures::stream::BoxStream;
 use shared::{
     base::SiteId,
+    cdn::earner::Earner,
     identity::{Keypair, PublicKey},
-    wire::cdn::SignedReceipt,
+    wire::cdn::{SignedEarner, SignedReceipt},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +65,17 @@ pub enum Served {
         site: Option<SiteId>,
         /// What was signed, verified.
         receipt: SignedReceipt,
+    },
+    /// A tab that is to be paid handed in what others signed for it.
+    HandedIn {
+        /// Who is paid, verified,
+        earner: Box<Earner>,
+        /// and as the tab signed it.
+        signed: SignedEarner,
+        /// From where the tab is linked: the first address of that network.
+        network: IpAddr,
+        /// What it showed, not verified; of receivers that were linked here today or yesterday, and from where.
+        receipts: Vec<(SignedReceipt, IpAddr)>,
     },
     /// A session of which there were receipts is over.
     Ended {

@@ -23,11 +23,16 @@ use shared::{
     wire::{Refusal, cdn::SignedReceipt, economy as wire},
 };
 
-use super::store::{Change, Line, LineKey, Site, Store};
+use super::{
+    payouts::Epochs,
+    store::{Change, Line, LineKey, Site, Store},
+    tab_store::{TabChange, TabKey},
+    tabs::{BESIDE_LINES_MAX, HandedIn, TabTerms, Tabs},
+};
 use crate::{Purse, PurseError, Settlement, Stands, StoreError};
 
 /// Lines of one bill: with their receipts some 50 KB, which a frame holds.
-pub const LINES_MAX: usize = 200;
+pub(super) const LINES_MAX: usize = 200;
 /// Sessions that wait to be billed, or run: more than a node has links in an hour. At some 400 bytes, 40 MB.
 const OPEN_MAX: usize = 100_000;
 
@@ -60,6 +65,8 @@ pub enum Delivered {
         /// What it signed.
         receipt: SignedReceipt,
     },
+    /// A tab handed in what others signed for it.
+    HandedIn(Box<HandedIn>),
     /// No more comes of a session.
     Ended {
         /// With whom.
@@ -74,7 +81,11 @@ pub enum Delivered {
 pub struct Billed {
     /// To be sent.
     pub bill: wire::PaymentBill,
+    /// Whether more lines wait than it had room for.
+    pub more: bool,
+    payer: Account,
     lines: Vec<(LineKey, u64)>,
+    tabs: Vec<(TabKey, u64)>,
 }
 
 /// How a site stands.
@@ -88,26 +99,32 @@ pub struct SiteStands {
     pub tally: Tally,
     /// Bytes of that which were not billed yet.
     pub unbilled: u64,
+    /// What its payer owes for what tabs gave, since ever.
+    pub tabs: Option<Amount>,
     /// Its payer, over all its sites.
     pub payer: Stands,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    sites: BTreeMap<SiteId, (Agreement, Site)>,
+pub(super) struct State {
+    pub(super) sites: BTreeMap<SiteId, (Agreement, Site)>,
     lines: BTreeMap<LineKey, Line>,
-    failed: bool,
+    pub(super) tabs: Tabs,
+    pub(super) epochs: Epochs,
+    pub(super) failed: bool,
 }
 
 /// What is billed. Calls write to the disk; async callers wrap them in `spawn_blocking`.
 #[derive(Debug)]
 pub struct Billing {
-    store: Store,
-    purse: Arc<Purse>,
-    node: PublicKey,
+    pub(super) store: Store,
+    pub(super) purse: Arc<Purse>,
+    pub(super) node: PublicKey,
     price: Price,
+    /// What tabs are paid; nothing without.
+    pub(super) tabs: Option<TabTerms>,
     /// What a payer is trusted with, where there is no chain.
-    credit: Amount,
+    trusted: Amount,
     state: Mutex<State>,
 }
 
@@ -120,13 +137,15 @@ impl Billing {
         path: &Path,
         purse: Arc<Purse>,
         node: PublicKey,
-        price: Price,
-        credit: Amount,
-        now: Instant,
+        (price, tabs): (Price, Option<TabTerms>),
+        trusted: Amount,
+        (now, unix): (Instant, UnixSeconds),
     ) -> Result<Self, BillingError> {
         let store = Store::open(path)?;
         let kept = store.read()?;
-        let mut state = State::default();
+        let mut kept_tabs = store.read_tabs()?;
+        let epochs = core::mem::take(&mut kept_tabs.epochs);
+        let mut state = State { tabs: Tabs::resume(kept_tabs, tabs, unix), ..State::default() };
         for (id, site) in kept.sites {
             let agreement = Agreement::open(&site.signed);
             let agreement = agreement.map_err(|_| StoreError::Damaged("an agreement"))?;
@@ -137,12 +156,15 @@ impl Billing {
         store
             .keep(&Change { gone: billed.into_iter().map(|(key, _)| key).collect(), ..Change::default() })?;
         state.lines.extend(open.into_iter().map(|(key, line)| (key, Line { ended: true, ..line })));
-        let billing = Self { store, purse, node, price, credit, state: Mutex::new(state) };
+        let billing = Self { store, purse, node, price, tabs, trusted, state: Mutex::new(state) };
+        billing.resume_epochs(epochs)?;
         let sites: Vec<SiteId> = billing.lock().sites.keys().copied().collect();
         for site in sites {
             let mut state = billing.lock();
             billing.trust(&state, site)?;
             billing.count(now, &mut state, site)?;
+            let payer = state.payer_of(site);
+            payer.map_or(Ok(()), |payer| billing.credit(&mut state, payer))?;
         }
         Ok(billing)
     }
@@ -191,6 +213,7 @@ impl Billing {
             agreement: agreement.clone(),
             tally: site.tally,
             unbilled: state.unbilled(*id),
+            tabs: state.tabs.debt_for(*id, agreement.payer),
             payer: self.purse.stands(agreement.payer).unwrap_or_default(),
         });
         stands.collect()
@@ -200,7 +223,7 @@ impl Billing {
 
     /// Who pays for a site shows what its publisher says. The newest replaces the one before, also that of another
     /// payer: what was billed to that one stays its debt. So who owes something is replaced once a day at most, or a
-    /// publisher would name another payer whenever the window is full.
+    /// publisher would name another payer whenever the window is full. `tabs_total` is what it has counted of tabs.
     ///
     /// # Errors
     /// [`BillingError`]; the refusal to tell, where it does not hold.
@@ -211,6 +234,7 @@ impl Billing {
         from: &PublicKey,
         id: SiteId,
         signed: &wire::SignedAgreement,
+        tabs_total: Amount,
     ) -> Result<Result<(), Refusal>, BillingError> {
         let Ok(agreement) = Agreement::open(signed) else { return Ok(Err(Refusal::Malformed)) };
         let (Settlement::Unsettled(contract) | Settlement::Chain(contract)) = self.purse.settlement();
@@ -223,6 +247,7 @@ impl Billing {
         let mut guard = self.working()?;
         let state = &mut *guard;
         let unbilled = state.unbilled(id);
+        let mut tabs = TabChange::default();
         let mut site = match state.sites.get(&id) {
             Some((known, _)) if known.issued > agreement.issued => return Ok(Err(Refusal::Superseded)),
             Some((known, site)) if known.payer == agreement.payer => site.clone(),
@@ -231,6 +256,7 @@ impl Billing {
                 if owes && unix < site.since.plus(REPLACED_AFTER_SECONDS) {
                     return Ok(Err(Refusal::Unpaid));
                 }
+                state.tabs.replace_payer(id, &mut tabs);
                 // It is billed what the one before was not.
                 let tally = Tally { bytes: unbilled, ..Tally::new(self.price) };
                 Site { signed: signed.clone(), tally, since: unix }
@@ -245,13 +271,18 @@ impl Billing {
         if !site.tally.price.is_at_most(agreement.price) {
             return Ok(Err(Refusal::OverBudget));
         }
-        if state.sites.get(&id).is_none_or(|(_, known)| *known != site) {
-            let change = Change { sites: vec![(id, site.clone())], ..Change::default() };
+        if let Some(terms) = self.tabs {
+            state.tabs.meet((id, agreement.payer), terms, tabs_total, &mut tabs);
+        }
+        if !tabs.deals.is_empty() || state.sites.get(&id).is_none_or(|(_, known)| *known != site) {
+            let change = Change { sites: vec![(id, site.clone())], tabs, ..Change::default() };
             self.store.keep(&change).inspect_err(|_| state.failed = true)?;
         }
+        let payer = agreement.payer;
         state.sites.insert(id, (agreement, site));
         self.trust(state, id)?;
         self.count(now, state, id)?;
+        self.credit(state, payer)?;
         Ok(Ok(()))
     }
 
@@ -268,12 +299,20 @@ impl Billing {
         let mut guard = self.working()?;
         let state = &mut *guard;
         let (mut changed, mut gone) = (BTreeSet::new(), Vec::new());
+        let mut tabs = TabChange::default();
         let mut sites = BTreeSet::new();
         for news in news {
             match news {
                 Delivered::Receipt { site, edge, receipt } => {
                     if let Some(key) = self.take(state, unix, site, edge, receipt) {
                         changed.insert(key);
+                        sites.insert(site);
+                    }
+                }
+                Delivered::HandedIn(handed) => {
+                    let site = handed.earner.site;
+                    let taken = self.take_handed_in(state, unix, *handed, &mut tabs);
+                    if taken.inspect_err(|_| state.failed = true)? {
                         sites.insert(site);
                     }
                 }
@@ -296,8 +335,9 @@ impl Billing {
         }
         let lines = changed.iter().filter_map(|key| Some((*key, state.lines.get(key)?.clone())));
         let counted = sites.iter().filter_map(|id| Some((*id, state.sites.get(id)?.1.clone())));
-        let change = Change { lines: lines.collect(), gone, sites: counted.collect(), ..Change::default() };
-        if !changed.is_empty() {
+        let (lines, counted) = (lines.collect(), counted.collect());
+        let change = Change { lines, gone, sites: counted, tabs, ..Change::default() };
+        if !changed.is_empty() || !sites.is_empty() || change.tabs.forget_days {
             self.store.keep(&change).inspect_err(|_| state.failed = true)?;
         }
         for site in &sites {
@@ -323,13 +363,19 @@ impl Billing {
                 bytes: line.bytes,
             });
         }
+        let beside = lines.len() <= BESIDE_LINES_MAX;
+        let tab_price = state.tab_price(self.tabs, site).filter(|_| beside);
+        let allowance = self.purse.allowance(payer);
+        let tabs = tab_price.map(|price| state.tabs.bill(site, price, allowance));
+        let (tabs, tab_lines, more_tabs) = tabs.unwrap_or_default();
         let stands = self.purse.stands(payer).unwrap_or_default();
-        if lines.is_empty() && stands.total <= stands.paid {
+        if lines.is_empty() && tabs.is_empty() && stands.total <= stands.paid {
             return Ok(None);
         }
         let newest = self.purse.answer(payer)?.newest;
-        let bill = wire::PaymentBill { number, lines, newest };
-        Ok(Some(Billed { bill, lines: keys }))
+        let more = lines.len() >= LINES_MAX || more_tabs || !beside;
+        let bill = wire::PaymentBill { number, lines, newest, tabs: tab_lines };
+        Ok(Some(Billed { bill, more, payer, lines: keys, tabs }))
     }
 
     /// A bill was answered. When this returns its voucher is on the disk, and more may be served. Says whether it brought
@@ -345,6 +391,12 @@ impl Billing {
         billed: &Billed,
         paid: &wire::PaymentPaid,
     ) -> Result<bool, BillingError> {
+        let mut guard = self.working()?;
+        let state = &mut *guard;
+        if paid.refusal == 0 && state.payer_of(site) == Some(billed.payer) {
+            // Before the voucher, which is for it too.
+            self.accept(now, state, site, &billed.tabs, paid)?;
+        }
         let mut gained = false;
         if let Some(voucher) = &paid.voucher {
             let voucher =
@@ -352,6 +404,7 @@ impl Billing {
             let accepted = self.purse.handle_voucher(now, unix, &voucher)?;
             gained = matches!(accepted, Accepted::Newer { .. });
         }
+        self.credit(state, billed.payer)?;
         if paid.refusal != 0 {
             return Ok(gained);
         }
@@ -359,8 +412,6 @@ impl Billing {
             // They stay owed: who refuses what it got must not get more for it.
             tracing::warn!(%site, lines = paid.refused.len(), "a payer takes lines of a bill for no evidence");
         }
-        let mut guard = self.working()?;
-        let state = &mut *guard;
         let mut change = Change::default();
         for (key, bytes) in &billed.lines {
             let Some(line) = state.lines.get_mut(key) else { continue };
@@ -416,17 +467,18 @@ impl Billing {
         let Some((agreement, site)) = state.sites.get(&id) else { return Ok(()) };
         self.purse.sell(agreement.payer, Unit::Bytes, site.tally.price)?;
         if matches!(self.purse.settlement(), Settlement::Unsettled(_)) {
-            let view = ChannelView { ceiling: self.credit, ..ChannelView::default() };
+            let view = ChannelView { ceiling: self.trusted, ..ChannelView::default() };
             self.purse.handle_view(agreement.payer, view);
         }
         Ok(())
     }
 
     /// Tells the purse what a site's payer got in all; where it paid for more, that is made up.
-    fn count(&self, now: Instant, state: &mut State, id: SiteId) -> Result<(), BillingError> {
+    pub(super) fn count(&self, now: Instant, state: &mut State, id: SiteId) -> Result<(), BillingError> {
         let Some(payer) = state.payer_of(id) else { return Ok(()) };
         let its = state.sites.values().filter(|(agreement, _)| agreement.payer == payer);
         let total: Amount = its.map(|(_, site)| site.tally.total()).sum();
+        let total = total.plus(state.tabs.debt_of(payer));
         let missing = self.purse.handle_delivered(now, payer, total)?.less(total);
         if let Some((_, site)) = state.sites.get_mut(&id).filter(|_| !missing.is_zero()) {
             site.tally.make_up(missing);
@@ -436,7 +488,7 @@ impl Billing {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned: PoisonError<_>| {
             let mut state = poisoned.into_inner();
             state.failed = true;
@@ -444,14 +496,14 @@ impl Billing {
         })
     }
 
-    fn working(&self) -> Result<MutexGuard<'_, State>, BillingError> {
+    pub(super) fn working(&self) -> Result<MutexGuard<'_, State>, BillingError> {
         let state = self.lock();
         if state.failed { Err(BillingError::Failed) } else { Ok(state) }
     }
 }
 
 impl State {
-    fn payer_of(&self, site: SiteId) -> Option<Account> {
+    pub(super) fn payer_of(&self, site: SiteId) -> Option<Account> {
         self.sites.get(&site).map(|(agreement, _)| agreement.payer)
     }
 

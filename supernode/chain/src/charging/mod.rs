@@ -6,6 +6,9 @@
 //!               │ ◄────────────── newest voucher ─────────────── │
 //!               └─ Purse: owed, window, books                    └─ Purse: signed, books
 //! ```
+//! What tabs gave to each other goes by the same bills (`tabs.rs`, `tab_evidence.rs`), and what is paid for it to accounts, by
+//! epochs on the chain (`payouts.rs`).
+//!
 //! Both sides keep the evidence and count its worth themselves, each in a file beside the purse's. Evidence is on the disk
 //! before its worth reaches the purse, and whichever of the two files a crash left behind is made up from the other: so
 //! nothing is billed twice, paid twice, or forgotten.
@@ -13,10 +16,17 @@
 mod billing;
 mod config;
 mod paying;
+mod payouts;
 mod store;
+mod tab_evidence;
+mod tab_store;
+mod tabs;
 
-pub use billing::{Billed, Billing, BillingError, Delivered, LINES_MAX, SiteStands};
-pub use config::{Charge, ChargingConfig, Pay};
+pub use billing::{Billed, Billing, BillingError, Delivered, SiteStands};
+pub use config::{Charge, ChargeTabs, ChargingConfig, Pay};
 pub use paying::{PaidStands, Paying, PayingError, Payment};
+pub use payouts::{EarnerStands, EpochStands, TabsStand};
+pub use tab_store::EpochStage;
+pub use tabs::{HandedIn, TabTerms};
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,9 @@ use shared::{
 use super::{
     billing::LINES_MAX,
     store::{Change, PayeeKey, Session, Store},
+    tab_evidence::Counting,
+    tab_store::TabChange,
+    tabs::TAB_LINES_MAX,
 };
 use crate::{Purse, PurseError, Settlement, Stands, StoreError};
 
@@ -51,6 +54,8 @@ pub struct Payment {
     pub price: Price,
     /// What a day may cost.
     pub per_day: Amount,
+    /// What is paid for what tabs give to each other, and what a day of that may cost; nothing without.
+    pub tabs: Option<(Price, Amount)>,
     /// Without a chain: what may be promised in all.
     pub credit: Amount,
 }
@@ -68,6 +73,8 @@ pub struct PaidStands {
     pub tally: Tally,
     /// What this day cost.
     pub day: Day,
+    /// The same of what tabs gave, which is paid beside it.
+    pub tabs: Option<(Tally, Day)>,
     /// Its payee, over all that it gives us.
     pub channel: Stands,
 }
@@ -75,7 +82,16 @@ pub struct PaidStands {
 #[derive(Debug, Default)]
 struct State {
     payees: BTreeMap<PayeeKey, (Tally, Day)>,
+    tabs: BTreeMap<PayeeKey, (Tally, Day)>,
     failed: bool,
+}
+
+impl State {
+    fn tabs_total(&self, node: &PublicKey, site: SiteId) -> Amount {
+        let node = node.to_bytes();
+        let its = self.tabs.iter().filter(|((_, of, at), _)| (*of, *at) == (node, site));
+        its.map(|(_, (tally, _))| tally.total()).sum()
+    }
 }
 
 /// What is paid. Calls write to the disk; async callers wrap them in `spawn_blocking`.
@@ -93,24 +109,32 @@ impl Paying {
     /// [`PayingError`].
     pub fn open(path: &Path, purse: Arc<Purse>) -> Result<Self, PayingError> {
         let store = Store::open(path)?;
-        let payees = store.read()?.payees.into_iter().map(|(key, tally, day)| (key, (tally, day))).collect();
-        Ok(Self { store, purse, state: Mutex::new(State { payees, failed: false }) })
+        let by_key = |(key, tally, day)| (key, (tally, day));
+        let payees = store.read()?.payees.into_iter().map(by_key).collect();
+        let tabs = store.read_tabs()?.payees.into_iter().map(by_key).collect();
+        Ok(Self { store, purse, state: Mutex::new(State { payees, tabs, failed: false }) })
     }
 
     /// How all payments stand.
     pub fn stands(&self) -> Vec<PaidStands> {
         let state = self.lock();
-        let stands = state.payees.iter().filter_map(|((payee, node, site), (tally, day))| {
+        let stands = state.payees.iter().filter_map(|(key @ (payee, node, site), (tally, day))| {
             Some(PaidStands {
                 node: PublicKey::from_bytes(node).ok()?,
                 site: *site,
                 payee: *payee,
                 tally: *tally,
                 day: *day,
+                tabs: state.tabs.get(key).copied(),
                 channel: self.purse.owes(*payee).unwrap_or_default(),
             })
         });
         stands.collect()
+    }
+
+    /// What was counted of what tabs gave by a node's bills for a site, in all.
+    pub fn tabs_total(&self, node: &PublicKey, site: SiteId) -> Amount {
+        self.lock().tabs_total(node, site)
     }
 
     /// A payee said its terms.
@@ -126,6 +150,9 @@ impl Paying {
         let key = key(payment);
         let (tally, _) = state.payees.entry(key).or_insert((Tally::new(payment.price), Day::default()));
         tally.set_price(payment.price);
+        if let Some((price, _)) = payment.tabs {
+            state.tabs.entry(key).or_insert((Tally::new(price), Day::default())).0.set_price(price);
+        }
         self.make_up(now, &mut state, key)
     }
 
@@ -148,7 +175,7 @@ impl Paying {
             retry_after_ms: retry_seconds.saturating_mul(1000),
             ..wire::PaymentPaid::default()
         };
-        if bill.lines.len() > LINES_MAX {
+        if bill.lines.len() > LINES_MAX || bill.tabs.len() > TAB_LINES_MAX {
             return Ok(refuse(Refusal::Malformed, 0));
         }
         // What we signed and forgot was for what came before this bill.
@@ -185,23 +212,50 @@ impl Paying {
         if let Err(wait) = today.take(unix, more.total().less(tally.total()), payment.per_day) {
             return Ok(refuse(Refusal::OverBudget, wait));
         }
-        if gained > 0 {
-            let change = Change { paid, payees: vec![(key, more, today)], ..Change::default() };
+        let tabs = match (payment.tabs, state.tabs.get(&key)) {
+            (Some((_, per_day)), Some((tally, day))) => {
+                let counting = Counting { tally: *tally, day: *day, per_day, unix };
+                Some(counting.count(&self.store, payment, &bill.tabs)?)
+            }
+            _ => None,
+        };
+        let of_tabs = tabs.as_ref().filter(|counted| !counted.paid.is_empty());
+        if gained > 0 || of_tabs.is_some() {
+            let tabs = of_tabs.map(|counted| TabChange {
+                paid: counted.paid.clone(),
+                payees: vec![(key, counted.tally, counted.day)],
+                ..TabChange::default()
+            });
+            let tabs = tabs.unwrap_or_default();
+            let change = Change { paid, payees: vec![(key, more, today)], tabs, ..Change::default() };
             // Evidence first: what it is worth is made up from it after a crash.
             self.store.keep(&change).inspect_err(|_| state.failed = true)?;
             (*tally, *day) = (more, today);
+            if let Some(counted) = of_tabs {
+                state.tabs.insert(key, (counted.tally, counted.day));
+            }
         }
         self.make_up(now, state, key)?;
-        tracing::debug!(gained, refused = refused.len(), "a bill was counted");
+        let tabs_counted = tabs.map(|counted| counted.places).unwrap_or_default();
+        tracing::debug!(gained, refused = refused.len(), tabs = tabs_counted.len(), "a bill was counted");
         let voucher = self.purse.issue(now, unix, payment.payee, true)?;
         let voucher = voucher.map(|voucher| voucher.to_wire());
-        Ok(wire::PaymentPaid { number: bill.number, voucher, refused, ..wire::PaymentPaid::default() })
+        let number = bill.number;
+        let tabs_total = state.tabs_total(&payment.node, payment.site).to_bytes().to_vec();
+        Ok(wire::PaymentPaid {
+            number,
+            voucher,
+            refused,
+            tabs_counted,
+            tabs_total,
+            ..wire::PaymentPaid::default()
+        })
     }
 
     /// Tells the purse what the evidence comes to; where we signed for more, that is made up.
     fn make_up(&self, now: Instant, state: &mut State, key: PayeeKey) -> Result<(), PayingError> {
         let payee = key.0;
-        let its = state.payees.iter().filter(|((account, ..), _)| *account == payee);
+        let its = state.payees.iter().chain(&state.tabs).filter(|((account, ..), _)| *account == payee);
         let total: Amount = its.map(|(_, (tally, _))| tally.total()).sum();
         let known = self.purse.handle_received(now, payee, total)?;
         let missing = known.less(total);

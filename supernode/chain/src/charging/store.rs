@@ -16,14 +16,15 @@ use shared::{
     wire::{cdn::SignedReceipt, economy::SignedAgreement},
 };
 
+use super::tab_store::TabChange;
 use crate::StoreError;
 
 /// Memory redb may use to cache its pages: what is asked for again and again are sessions of the last minutes.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// The layout of the records below.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-type Bytes = &'static [u8];
+pub(super) type Bytes = &'static [u8];
 /// By site: the agreement in force, and what its payer got.
 const SITES: TableDefinition<Bytes, Bytes> = TableDefinition::new("sites");
 /// By site, receiver and session: what is to be billed.
@@ -71,6 +72,7 @@ pub(super) struct Change {
     pub(super) payees: Vec<(PayeeKey, Tally, Day)>,
     /// Of which node, and how many bytes.
     pub(super) paid: Vec<([u8; 32], Session, u64)>,
+    pub(super) tabs: TabChange,
 }
 
 /// What was kept, but for the sessions that were paid.
@@ -93,8 +95,13 @@ impl Store {
         transaction.open_table(LINES)?;
         transaction.open_table(PAYEES)?;
         transaction.open_table(PAID)?;
+        TabChange::prepare(&transaction)?;
         transaction.commit()?;
         Ok(Self(database))
+    }
+
+    pub(super) const fn database(&self) -> &Database {
+        &self.0
     }
 
     /// Writes a change. When this returns, it is on the disk.
@@ -117,18 +124,14 @@ impl Store {
                 lines.remove(line_key(key).as_slice())?;
             }
             let mut payees = transaction.open_table(PAYEES)?;
-            for ((account, node, site), tally, day) in &change.payees {
-                let key = [&account.0[..], &node[..], &site.0[..]].concat();
-                let mut record = vec![VERSION];
-                record.extend(tally_record(tally));
-                record.extend(day.day.to_be_bytes());
-                record.extend(day.amount.to_bytes());
-                payees.insert(key.as_slice(), record.as_slice())?;
+            for (key, tally, day) in &change.payees {
+                payees.insert(payee_key(key).as_slice(), payee_record(tally, day).as_slice())?;
             }
             let mut paid = transaction.open_table(PAID)?;
             for (node, session, bytes) in &change.paid {
                 paid.insert(paid_key(node, session).as_slice(), bytes)?;
             }
+            change.tabs.write(&transaction)?;
         }
         transaction.commit()?;
         Ok(())
@@ -170,14 +173,26 @@ fn line_key((site, receiver, session): &LineKey) -> Vec<u8> {
     [&site.0[..], receiver, &session.to_be_bytes()].concat()
 }
 
+pub(super) fn payee_key((account, node, site): &PayeeKey) -> Vec<u8> {
+    [&account.0[..], &node[..], &site.0[..]].concat()
+}
+
+pub(super) fn payee_record(tally: &Tally, day: &Day) -> Vec<u8> {
+    let mut record = vec![VERSION];
+    record.extend(tally_record(tally));
+    record.extend(day.day.to_be_bytes());
+    record.extend(day.amount.to_bytes());
+    record
+}
+
 fn paid_key(node: &[u8; 32], (receiver, session): &Session) -> Vec<u8> {
     [&node[..], receiver, &session.to_be_bytes()].concat()
 }
 
 /// Closed, amount, per, bytes.
-const TALLY_BYTES: usize = 12 + 8 + 8 + 8;
+pub(super) const TALLY_BYTES: usize = 12 + 8 + 8 + 8;
 
-fn tally_record(tally: &Tally) -> Vec<u8> {
+pub(super) fn tally_record(tally: &Tally) -> Vec<u8> {
     let mut record = Vec::with_capacity(TALLY_BYTES);
     record.extend(tally.closed.to_bytes());
     for number in [tally.price.amount, tally.price.per.get(), tally.bytes] {
@@ -186,11 +201,11 @@ fn tally_record(tally: &Tally) -> Vec<u8> {
     record
 }
 
-fn number(record: &[u8], at: usize) -> Option<u64> {
+pub(super) fn number(record: &[u8], at: usize) -> Option<u64> {
     record.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn read_tally(record: &[u8]) -> Option<Tally> {
+pub(super) fn read_tally(record: &[u8]) -> Option<Tally> {
     let price = Price { amount: number(record, 12)?, per: NonZeroU64::new(number(record, 20)?)? };
     Some(Tally { closed: Amount::from_bytes(record.get(..12)?)?, price, bytes: number(record, 28)? })
 }
@@ -202,7 +217,7 @@ fn read_site(key: &[u8], record: &[u8]) -> Option<(SiteId, Site)> {
     Some((SiteId(key.try_into().ok()?), Site { signed, tally: read_tally(tally)?, since }))
 }
 
-fn read_payee(key: &[u8], record: &[u8]) -> Option<(PayeeKey, Tally, Day)> {
+pub(super) fn read_payee(key: &[u8], record: &[u8]) -> Option<(PayeeKey, Tally, Day)> {
     let (account, rest) = key.split_at_checked(20)?;
     let (node, site) = rest.split_at_checked(32)?;
     let (tally, day) = record.strip_prefix(&[VERSION])?.split_at_checked(TALLY_BYTES)?;

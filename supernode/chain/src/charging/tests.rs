@@ -14,13 +14,17 @@ use shared::{
 };
 use tempfile::TempDir;
 
-use super::{Billed, Billing, Delivered, Paying, Payment};
+use super::{Billed, Billing, Delivered, Paying, Payment, TabTerms};
 use crate::{Purse, Settlement};
+
+mod tabs;
 
 const T: Instant = Instant::from_micros(0);
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const SITE: SiteId = SiteId([7; 32]);
 const PRICE: Price = Price { amount: 3, per: NonZeroU64::new(1000).unwrap() };
+const TABS: TabTerms =
+    TabTerms { price: Price { amount: 1, per: NonZeroU64::new(1000).unwrap() }, visits_per_network: 2 };
 const WINDOW: Amount = Amount::of(1_000);
 const CREDIT: Amount = Amount::of(1_000_000);
 const CONTRACT: ChannelContract = ChannelContract { chain_id: 137, address: Account([9; 20]) };
@@ -61,6 +65,7 @@ impl Pair {
             payee: account(SERVES).account(),
             price: PRICE,
             per_day: Amount::of(per_day),
+            tabs: Some((TABS.price, Amount::of(per_day))),
             credit: CREDIT,
         };
         let directory = tempfile::tempdir().unwrap();
@@ -75,7 +80,9 @@ impl Pair {
         drop(self.billing.take());
         let directory = self.directory.path();
         let (path, purse) = (directory.join("billing.redb"), purse(directory, SERVES));
-        self.billing = Some(Billing::open(&path, purse, node(SERVES).public(), PRICE, CREDIT, T).unwrap());
+        let billing =
+            Billing::open(&path, purse, node(SERVES).public(), (PRICE, Some(TABS)), CREDIT, (T, NOW));
+        self.billing = Some(billing.unwrap());
     }
 
     fn open_paying(&mut self) {
@@ -103,11 +110,14 @@ impl Pair {
             payer: account(payer).account(),
             contract: CONTRACT,
             price: PRICE,
+            tabs: Some(TABS.price),
             issued: now,
             expires: now.plus(86_400 * 30),
         };
         let signed = agreement.sign(&publisher);
-        self.billing().handle_agreement(T, now, &node(payer).public(), SITE, &signed).unwrap()
+        let counted = self.paying.as_ref().filter(|_| payer == PAYS);
+        let total = counted.map_or(Amount::ZERO, |paying| paying.tabs_total(&self.payment.node, SITE));
+        self.billing().handle_agreement(T, now, &node(payer).public(), SITE, &signed, total).unwrap()
     }
 
     /// A visitor signed for so much, in all of its session.
@@ -188,7 +198,7 @@ fn what_is_no_evidence_is_not_paid_and_stays_owed() {
     let owed = pair.billing().stands().remove(0).payer.owed;
     assert_eq!(owed, Amount::of(300));
     // A bill that is too long is not looked at.
-    billed.bill.lines = vec![good; super::LINES_MAX + 1];
+    billed.bill.lines = vec![good; super::billing::LINES_MAX + 1];
     assert_eq!(pair.answer(&billed.bill, NOW).refusal, Refusal::Malformed.code());
 }
 

@@ -2,7 +2,11 @@
 
 use abi::{
     Payouts,
-    alloy::primitives::{B256, U256},
+    alloy::{
+        primitives::{B256, U256},
+        rpc::types::Filter,
+        sol_types::SolEvent as _,
+    },
 };
 use shared::{
     economy::{
@@ -12,7 +16,7 @@ use shared::{
     identity::{Account, eip712::Word},
 };
 
-use super::{At, Chain, ChainError, address, amount, narrow};
+use super::{At, Chain, ChainError, address, amount, narrow, wide};
 
 /// An epoch on the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +44,14 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn payout(&self, payer: Account, epoch: u64) -> Result<Option<PayoutState>, ChainError> {
+    pub async fn payout(
+        &self,
+        payer: Account,
+        epoch: u64,
+        at: At,
+    ) -> Result<Option<PayoutState>, ChainError> {
         let call = Payouts::payoutOfCall { payer: address(payer), epoch };
-        let state = self.read(self.payouts()?, call, At::Latest).await?;
+        let state = self.read(self.payouts()?, call, at).await?;
         let known = PayoutState { root: state.root.0, left: amount(state.left), expires_at: state.expiresAt };
         Ok((!state.root.is_zero()).then_some(known))
     }
@@ -54,6 +63,30 @@ impl Chain {
     pub async fn is_paid(&self, payer: Account, epoch: u64, index: u64) -> Result<bool, ChainError> {
         let call = Payouts::isClaimedCall { payer: address(payer), epoch, index: U256::from(index) };
         self.read(self.payouts()?, call, At::Latest).await
+    }
+
+    /// Shares of a payer's epoch that were paid in these blocks, both included.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn shares_paid(
+        &self,
+        payer: Account,
+        epoch: u64,
+        (from, to): (u64, u64),
+    ) -> Result<Vec<(Account, Amount)>, ChainError> {
+        let filter = Filter::new()
+            .address(address(self.payouts()?))
+            .event_signature(Payouts::Paid::SIGNATURE_HASH)
+            .topic1(B256::left_padding_from(address(payer).as_slice()))
+            .topic2(B256::from(U256::from(epoch)));
+        let mut paid = Vec::new();
+        for log in self.logs(filter, from, to).await? {
+            let event = Payouts::Paid::decode_log(&log.inner);
+            let event = event.map_err(|error| ChainError::Rpc(error.to_string()))?;
+            paid.push((Account(event.account.into_array()), wide(event.amount)));
+        }
+        Ok(paid)
     }
 
     // ── Our operator speaks ──

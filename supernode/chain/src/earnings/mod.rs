@@ -80,12 +80,12 @@ struct PriceSection {
     per_bytes: NonZeroU64,
 }
 
-fn price<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Price>, D::Error> {
+pub(crate) fn price<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Price>, D::Error> {
     let section = PriceSection::deserialize(from)?;
     Ok(Some(Price { amount: section.base_units, per: section.per_bytes }))
 }
 
-fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match u64::deserialize(from)? {
         0 => Err(D::Error::custom("expected at least 1")),
         number => Ok(number),

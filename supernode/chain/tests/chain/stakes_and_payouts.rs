@@ -1,6 +1,6 @@
 //! Stakes and payouts, and the books of both.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use abi::StakeRegistry;
 use shared::{
@@ -13,7 +13,7 @@ use shared::{
 };
 use supernode_chain::{At, ChainError, Settler, Terms};
 
-use crate::anvil::{Anvil, NOW, PATIENT, account, key};
+use crate::anvil::{Anvil, NOW, PATIENT, account, key, settler};
 
 #[tokio::test]
 async fn a_stake_is_bound_to_its_node_taken_out_and_booked() {
@@ -79,4 +79,42 @@ async fn many_small_earners_are_paid_by_one_root() {
     forged.index = 1000;
     let refused = chain.pay_shares(payer.account(), 5, &[forged]).await;
     assert!(matches!(refused, Err(ChainError::Refused(why)) if why.contains("ProofWrong")));
+}
+
+#[tokio::test]
+async fn an_epoch_is_booked_from_its_opening_to_what_comes_back_of_it() {
+    let anvil = Anvil::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let payer = key(1);
+    anvil.fund(payer.account(), 1_000).await;
+    let chain = anvil.chain(&payer).await;
+    let epoch = chain.epoch(payer.account(), 5).expect("configured");
+    let owed =
+        (1..=3_u8).map(|number| (Account([number; 20]), Amount::of(u64::from(number) * 100))).collect();
+    let (payout, _) = Payout::net(&epoch, &owed, Amount::ZERO).expect("somebody earned");
+    let (payout, shares) = (Arc::new(payout.clone()), payout.shares().collect::<Vec<_>>());
+    // The books are closed and opened again before each look.
+    let look = async |expect: [i128; 4]| {
+        anvil.finalize().await;
+        let purse = anvil.purse(directory.path(), &payer);
+        purse.watch_payout(5, Arc::clone(&payout));
+        settler(&chain, &purse, PATIENT).look(NOW).await.expect("looked");
+        let owed = purse.balances().into_iter().filter(|(book, _)| matches!(book, Book::Owed(_)));
+        let owed = owed.map(|(_, balance)| balance).sum();
+        let books = [Book::Wallet, Book::Payout(5), Book::Shares].map(|book| purse.balance(book));
+        assert_eq!([books[0], books[1], books[2], owed], expect);
+        assert_eq!(purse.balance(Book::Outside), -1_000, "nothing came or went but shares");
+        purse.payouts().len()
+    };
+    assert_eq!(look([1_000, 0, 0, 0]).await, 1);
+    let month = chain.time().await.expect("read") + 30 * 86_400;
+    chain.open_payout(5, &payout, month).await.expect("opened");
+    chain.pay_shares(payer.account(), 5, &shares[..1]).await.expect("paid");
+    assert_eq!(look([400, 500, 600, -500]).await, 1);
+    chain.pay_shares(payer.account(), 5, &shares[1..2]).await.expect("paid");
+    assert_eq!(look([400, 300, 600, -300]).await, 1);
+    anvil.pass(31 * 86_400).await;
+    chain.reclaim_payout(5).await.expect("reclaimed");
+    assert_eq!(look([700, 0, 300, 0]).await, 0, "it is done with");
+    assert_eq!(look([700, 0, 300, 0]).await, 0);
 }

@@ -106,6 +106,11 @@ impl Swarm {
         self.supernode.as_ref().filter(|supernode| links.get(&link).is_some_and(|link| link.is_to(supernode)))
     }
 
+    /// Who is paid for what is given from now on.
+    pub(super) fn earn_to(&self, account: Option<[u8; 20]>) {
+        self.peer.borrow_mut().set_earn_to(account);
+    }
+
     fn now(&self) -> Instant {
         Instant::default() + self.started.elapsed()
     }
