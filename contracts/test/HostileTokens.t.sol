@@ -103,6 +103,17 @@ contract HostileTokensTest is Checks {
         checkEqual(token.balanceOf(address(manager)), 0, "collected");
     }
 
+    function test_what_could_not_be_paid_twice_is_owed_in_all() external {
+        vm.prank(client);
+        bytes32 second = manager.create(terms(7_000), "second");
+        token.answer(true, false, false);
+        vm.prank(provider);
+        manager.decline(first);
+        vm.prank(provider);
+        manager.decline(second);
+        checkEqual(manager.owed(client), 17_000, "of both jobs");
+    }
+
     function test_a_payment_that_says_true_and_moves_nothing_is_refused() external {
         token.answer(false, true, false);
         inexact(provider, address(manager), abi.encodeCall(manager.decline, (first)));

@@ -49,6 +49,13 @@ contract ReputationAnchorTest is Checks {
         reputation.anchor(LAST, "other", "receipts");
     }
 
+    function test_epochs_follow_on_each_other_from_the_first() external {
+        for (uint64 epoch = LAST - 2; epoch <= LAST; ++epoch) {
+            reputation.anchor(epoch, "root", "receipts");
+            checkEqual(reputation.nextOf(address(this)), epoch + 1, "what comes next");
+        }
+    }
+
     function test_nobody_anchors_in_anothers_name() external {
         reputation.anchor(LAST, "theirs", "receipts");
         (bytes32 root,,) = reputation.anchorOf(publisher, LAST);

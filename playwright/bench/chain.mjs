@@ -32,6 +32,7 @@ export async function startChain() {
   const channels = await deploy('PaymentChannels', [dollar.address, THAW_SECONDS]);
   const escrow = await deploy('PaymentManager', [dollar.address]);
   const stakes = await deploy('StakeRegistry', [dollar.address, ...JUDGES, 1n]);
+  const payouts = await deploy('Payouts', [dollar.address]);
   const write = async (contract, functionName, args) => mined(await writes.writeContract({ ...contract, functionName, args }));
   const read = (contract, functionName, args, blockNumber) => reads.readContract({ ...contract, functionName, args, blockNumber });
   /** One job, so that there is something in escrow: its name. */
@@ -44,7 +45,7 @@ export async function startChain() {
     return parseEventLogs({ abi: escrow.abi, eventName: 'Created', logs })[0].args.job;
   };
   return {
-    url: anvil.url, dollar, channels, stakes, escrow, read, createJob,
+    url: anvil.url, dollar, channels, stakes, escrow, payouts, read, createJob,
     newest: () => reads.getBlockNumber({ cacheTime: 0 }),
     fund: async (account, tokens) => {
       await anvil.ask('anvil_setBalance', [account, COINS]);
@@ -55,21 +56,28 @@ export async function startChain() {
   };
 }
 
+/** Each part by its name. */
+export const named = (parts) => Object.entries(parts).map(([name, part]) => `${name} ${part}`).join(', ');
+
 const sum = (amounts) => amounts.reduce((total, amount) => total + amount, 0n);
 
 /**
- * Follows the blocks: what was put into channels, escrow and stakes is free, reserved and not claimed, withdrawn, in
- * escrow or at stake, at every one of them; and the contracts have the tokens that they say.
+ * Follows the blocks: what was put into channels, escrow, stakes and payouts is free, reserved and not claimed, withdrawn, in
+ * escrow, at stake, unclaimed or paid to an earner, at every one of them; and the contracts have the tokens that they say.
  */
 export async function watchBlocks(chain, { payer, payees, job }) {
-  const { channels, escrow, stakes, dollar, read } = chain;
+  const { channels, escrow, stakes, payouts, dollar, read } = chain;
   const first = await chain.newest();
   const seen = { blocks: 0, wrong: [] };
-  let [put, withdrawn, last] = [0n, 0n, null];
+  let [put, withdrawn, earned, last] = [0n, 0n, 0n, null];
+  const epochs = [];
   const look = async (from, block) => {
     const moved = async (contract, eventName, amountOf = ({ amount }) => amount) =>
       sum((await chain.events(contract, eventName, from, block)).map(({ args }) => amountOf(args)));
-    put += await moved(channels, 'Deposited') + await moved(stakes, 'Staked') + await moved(escrow, 'Created', ({ terms }) => terms.amount);
+    put += await moved(channels, 'Deposited') + await moved(stakes, 'Staked') + await moved(payouts, 'Opened')
+      + await moved(escrow, 'Created', ({ terms }) => terms.amount);
+    earned += await moved(payouts, 'Paid');
+    epochs.push(...(await chain.events(payouts, 'Opened', from, block)).map(({ args }) => [args.payer, args.epoch]));
     withdrawn += await moved(channels, 'Withdrawn') + await moved(stakes, 'Withdrawn');
     const nodes = (await chain.events(stakes, 'Registered', 0n, block)).map(({ args }) => args.node);
     const all = (contract, name, list) => Promise.all(list.map((args) => read(contract, name, args, block)));
@@ -77,10 +85,12 @@ export async function watchBlocks(chain, { payer, payees, job }) {
     const open = sum((await all(channels, 'channelOf', payees.map((payee) => [payer, payee]))).map(({ ceiling, claimed }) => ceiling - claimed));
     const atStake = sum((await all(stakes, 'nodeOf', nodes.map((node) => [node]))).map(({ bonded, unbonding }) => bonded + unbonding));
     const { amount: inEscrow } = await read(escrow, 'jobOf', [job], block);
-    const held = await all(dollar, 'balanceOf', [channels, stakes, escrow].map(({ address }) => [address]));
-    if (put !== free + open + withdrawn + inEscrow + atStake) seen.wrong.push(`block ${block}: ${put} were put in; ${free} free, ${open} reserved, ${withdrawn} withdrawn, ${inEscrow} in escrow, ${atStake} at stake`);
-    if (String(held) !== String([free + open, atStake, inEscrow])) seen.wrong.push(`block ${block}: the contracts have ${held}`);
-    Object.assign(seen, { blocks: seen.blocks + 1, put, free, open, withdrawn, inEscrow, atStake });
+    const unclaimed = sum((await all(payouts, 'payoutOf', epochs)).map(([, left]) => left));
+    const held = await all(dollar, 'balanceOf', [channels, stakes, escrow, payouts].map(({ address }) => [address]));
+    const parts = { free, reserved: open, withdrawn, 'in escrow': inEscrow, 'at stake': atStake, unclaimed, earned };
+    if (put !== sum(Object.values(parts))) seen.wrong.push(`block ${block}: ${put} were put in; ${named(parts)}`);
+    if (String(held) !== String([free + open, atStake, inEscrow, unclaimed])) seen.wrong.push(`block ${block}: the contracts have ${held}`);
+    Object.assign(seen, { blocks: seen.blocks + 1, put, parts });
   };
   const running = (async () => {
     for (let next = first; last === null || next <= last;) {

@@ -15,7 +15,16 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
 /// Cargo, the one that is running this.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    command(&program, arguments)
+    let mut cargo = command(&program, arguments);
+    // What it told us of our own package. Build scripts of libraries are run anew where that differs from what they saw when
+    // somebody called cargo himself, and with them all that stands on them.
+    for (name, _) in std::env::vars_os() {
+        let named = name.to_string_lossy();
+        if named.starts_with("CARGO_PKG_") || named.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs to the end with its output on ours.

@@ -51,6 +51,13 @@ impl Payouts {
         if let Some((epoch, payout)) = self.billing.planned() {
             self.open(&chain, epoch, &payout).await?;
         }
+        // What is not final yet a chain may lose.
+        for (epoch, payout) in self.billing.opened_since(runtime::unix_now().0.saturating_sub(DAY_SECONDS)) {
+            if chain.payout(epoch.payer, epoch.number, At::Latest).await?.is_none() {
+                tracing::warn!(epoch = epoch.number, "the chain lost an epoch; it is opened again");
+                self.open(&chain, epoch, &payout).await?;
+            }
+        }
         let now = chain.time().await?;
         for (epoch, payout) in self.billing.expired(now) {
             self.close(&chain, epoch, &payout).await?;
@@ -71,7 +78,7 @@ impl Payouts {
         Ok(())
     }
 
-    /// Has the chain open an epoch, unless it has it from a run before.
+    /// Has the chain open an epoch, unless it has it.
     async fn open(&self, chain: &Chain, epoch: Epoch, payout: &Payout) -> anyhow::Result<()> {
         let (own, number) = (epoch.payer, epoch.number);
         if chain.payout(own, number, At::Latest).await?.is_none() {

@@ -1,6 +1,8 @@
 //! Visitors' tabs are paid for what they give to each other: from receipts that they hand in to money in an account.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use shared::{
     base::SiteId,
     cdn::receipts::{Receipt, Verified},
@@ -103,7 +105,7 @@ async fn a_tab_is_paid_what_others_verified_of_it_and_the_books_say_what_the_cha
         assert_eq!(rows(node)[0]["tabs_base_units"], (2 * A_FILM).to_string());
     }
     assert_eq!(earner(&serving, WISHES)["earned"], "0");
-    assert_eq!(earner(&serving, EARNS)["payouts"], serde_json::json!([]), "it is too little");
+    assert_eq!(earner(&serving, EARNS)["payouts"], json!([]), "it is too little");
     visitor.leave().await;
     gives.leave().await;
 
@@ -123,6 +125,24 @@ async fn a_tab_is_paid_what_others_verified_of_it_and_the_books_say_what_the_cha
     assert_eq!((said["earned"].as_str(), said["due"].as_str()), (Some("100"), Some("0")));
     assert_eq!(said["payouts"][0]["shares"][0]["amount"], "100");
     assert!(serving.get("/status/earnings").text().contains("What visitors’ tabs are paid"));
+
+    // The chain forgets the block that has it: it is opened again.
+    let opened_in = async || {
+        let logs = anvil.ask("eth_getLogs", json!([{"address": anvil.payouts, "fromBlock": "0x0"}])).await;
+        logs[0]["blockHash"].clone()
+    };
+    let lost = opened_in().await;
+    assert!(lost.is_string());
+    anvil.ask("anvil_mine", json!(["0x2"])).await;
+    anvil.ask("anvil_reorg", json!([3, []])).await;
+    let opened_again = async {
+        let mut now = opened_in().await;
+        while !now.is_string() || now == lost {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            now = opened_in().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), opened_again).await.unwrap();
 
     // Whoever has what the node says can claim it; a changed sum is not proven.
     let lie = said.to_string().replace("\"amount\":\"100\"", "\"amount\":\"101\"");

@@ -102,6 +102,14 @@ impl Billing {
             .map(|known| (known.epoch, known.payout.clone()))
     }
 
+    /// Epochs that were planned since then and are open.
+    pub fn opened_since(&self, unix: u64) -> Vec<(Epoch, Arc<Payout>)> {
+        let state = self.lock();
+        let young = state.epochs.known.range(unix..).map(|(_, known)| known);
+        let open = young.filter(|known| matches!(known.stage, EpochStage::Open { .. }));
+        open.map(|known| (known.epoch, known.payout.clone())).collect()
+    }
+
     /// Epochs whose time is over, by the chain's.
     pub fn expired(&self, chain_time: u64) -> Vec<(Epoch, Arc<Payout>)> {
         let over =

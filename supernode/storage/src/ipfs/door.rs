@@ -231,7 +231,8 @@ async fn say(writer: &mut (impl tokio::io::AsyncWrite + Unpin), what: &impl Seri
     Ok(writer.write_all(&line).await?)
 }
 
-/// Works, and tells the caller meanwhile how far it is.
+/// Works, and tells the caller meanwhile how far it is. Work whose caller went away hears it, as a channel that nobody
+/// listens to, and goes on until it has cleaned up.
 async fn telling<Work: Future<Output = anyhow::Result<Answer>>>(
     writer: &mut OwnedWriteHalf,
     work: impl FnOnce(watch::Sender<u64>) -> Work,
@@ -243,10 +244,14 @@ async fn telling<Work: Future<Output = anyhow::Result<Answer>>>(
             done = &mut work => return done,
             Ok(()) = moved.changed() => {
                 let total = *moved.borrow_and_update();
-                say(writer, &Answer::Moved(total)).await?;
+                if say(writer, &Answer::Moved(total)).await.is_err() {
+                    break;
+                }
             }
         }
     }
+    drop(moved);
+    work.await
 }
 
 async fn add(
@@ -256,7 +261,10 @@ async fn add(
     moved: watch::Sender<u64>,
 ) -> anyhow::Result<Answer> {
     let mut import = Import::begin(ipfs).await?;
-    let taken = take_parts(&mut import, &mut reader, &moved).await;
+    let taken = tokio::select! {
+        taken = take_parts(&mut import, &mut reader, &moved) => taken,
+        () = moved.closed() => Err(anyhow::anyhow!("the other side went away")),
+    };
     match taken {
         Ok(()) => {
             let imported = import.finish(name).await?;

@@ -8,11 +8,10 @@ use tokio::{
     sync::watch,
 };
 
-use super::{Ipfs, sink::Sink, sink::remove};
+use super::{Ipfs, sink::Sink};
 
 /// A tree that comes in piece by piece. What is not finished is removed by [`Import::abandon`], or at the next start.
 pub(super) struct Import<'a> {
-    ipfs: &'a Ipfs,
     sink: Sink<'a>,
     tree: Tree,
     /// A file alone, which is its own root.
@@ -23,7 +22,7 @@ pub(super) struct Import<'a> {
 impl<'a> Import<'a> {
     pub(super) async fn begin(ipfs: &'a Ipfs) -> anyhow::Result<Self> {
         let sink = Sink::begin(ipfs).await?;
-        Ok(Self { ipfs, sink, tree: Tree::default(), alone: None, total_bytes: 0 })
+        Ok(Self { sink, tree: Tree::default(), alone: None, total_bytes: 0 })
     }
 
     /// Takes a file of `bytes` bytes; without a path it is all there is. `moved` hears what was read.
@@ -115,9 +114,7 @@ impl<'a> Import<'a> {
 
     /// Removes what came.
     pub(super) async fn abandon(self) -> anyhow::Result<()> {
-        let pin = self.sink.pin();
-        drop(self.sink);
-        remove(self.ipfs, pin).await
+        self.sink.abandon().await
     }
 }
 

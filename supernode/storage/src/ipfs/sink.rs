@@ -30,7 +30,7 @@ const PIECES: usize = 4;
 /// Leases looked at at a time.
 const LEASES: usize = 256;
 
-/// A pin under way. [`Sink::finish`] makes it count; whatever else happens to it, [`remove`] cleans up.
+/// A pin under way. [`Sink::finish`] makes it count, [`Sink::abandon`] removes what it has.
 pub(super) struct Sink<'a> {
     ipfs: &'a Ipfs,
     pin: u64,
@@ -53,10 +53,6 @@ impl<'a> Sink<'a> {
     pub(super) async fn begin(ipfs: &'a Ipfs) -> anyhow::Result<Self> {
         let pin = ipfs.map.begin().await?;
         Ok(Self { ipfs, pin, open: None, rows: Vec::new(), row_bytes: 0, seen: BTreeSet::new() })
-    }
-
-    pub(super) const fn pin(&self) -> u64 {
-        self.pin
     }
 
     /// The chunks that follow are of one large file, which gets a blob of its own.
@@ -167,12 +163,22 @@ impl<'a> Sink<'a> {
         }
         Ok(())
     }
+
+    /// Lets go of all of it.
+    pub(super) async fn abandon(mut self) -> anyhow::Result<()> {
+        if let Some(OpenBlob { pieces, written, .. }) = self.open.take() {
+            // Half a blob is none. The store could lease it to us as long as it does not know that.
+            let _ = pieces.send(Err(io::ErrorKind::UnexpectedEof.into())).await;
+            let _ = written.await;
+        }
+        remove(self.ipfs, self.pin).await
+    }
 }
 
 impl Drop for Sink<'_> {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            // Half a blob is none.
+            // The node ends; its next start removes the rest.
             open.written.abort();
         }
     }

@@ -20,20 +20,17 @@ use tokio::{
 };
 
 use super::{Heard, streams::Speaker};
-use crate::ipfs::{
-    Ipfs,
-    sink::{Sink, remove},
-};
+use crate::ipfs::{Ipfs, sink::Sink};
 
 /// Peers that the DHT names and that are dialled.
 const MAX_DIALLED: usize = 8;
 
 impl Ipfs {
     /// Fetches all below `root` from the peers at `from` and from those that the DHT names, and pins it. Returns the bytes
-    /// of all blocks; `moved` hears how many have come.
+    /// of all blocks; `moved` hears how many have come, and once nobody listens to it, it is broken off.
     ///
     /// # Errors
-    /// Where nobody has a block, or it cannot be stored. Nothing is kept then.
+    /// Where nobody has a block, or it cannot be stored, or it was broken off. Nothing is kept then.
     pub async fn pull(&self, root: Cid, from: &[String], moved: &watch::Sender<u64>) -> anyhow::Result<u64> {
         if let Some(pin) = self.map.pin_of(&root).await? {
             let pins = self.map.pins().await?;
@@ -41,9 +38,11 @@ impl Ipfs {
         }
         let peers = self.reach(&root, from).await?;
         let mut sink = Sink::begin(self).await?;
-        let pin = sink.pin();
         let (pull, heard) = self.exchange.begin_pull();
-        let pulled = self.fetch_into(&mut sink, root, &peers, pull, heard, moved).await;
+        let pulled = tokio::select! {
+            pulled = self.fetch_into(&mut sink, root, &peers, pull, heard, moved) => pulled,
+            () = moved.closed() => Err(anyhow::anyhow!("whoever asked for {root} went away")),
+        };
         self.exchange.end_pull(pull);
         match pulled {
             Ok(bytes) => {
@@ -51,8 +50,7 @@ impl Ipfs {
                 Ok(bytes)
             }
             Err(error) => {
-                drop(sink);
-                remove(self, pin).await?;
+                sink.abandon().await?;
                 Err(error)
             }
         }
