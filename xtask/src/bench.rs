@@ -58,6 +58,10 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         "ipfs" => ipfs(arguments),
         "vouchers" => vouchers(),
         "storage" => crate::test::s3::bench(arguments),
+        "tools" => {
+            let mib = arguments.first().map_or(Ok(1024), |mib| mib.parse());
+            crate::test::s3::bench_tools(mib.context("how many MiB? A number")?)
+        }
         "erasure" => run(&mut cargo(&[
             "run",
             "--locked",
@@ -86,7 +90,7 @@ pub(crate) fn run_bench(name: &str, arguments: &[String]) -> Result<()> {
         }
         other => {
             bail!(
-                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, ipfs, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage, vouchers"
+                "there is no bench named {other}; there is: cdn, crashes, erasure, fallback, gas, holders, invariants, ipfs, kills, liars, links, mutants, paid, payments, rots, secrecy, sessions, stay, storage, tools, vouchers"
             )
         }
     }

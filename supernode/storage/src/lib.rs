@@ -17,6 +17,7 @@ mod meters;
 pub mod objects;
 pub mod s3;
 mod service;
+mod socket;
 pub mod store;
 pub mod strangers;
 

@@ -2,6 +2,7 @@
 //! are installed or can be.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -20,13 +21,10 @@ const CLIENTS: &str = "s3-clients";
 const GARAGE: (&str, &str) = ("garage", "2.5.0");
 
 pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
-    let python = clients()?;
+    let mut test = script("run.py")?;
     debian_clients()?;
     crate::supernode::build_for_tests()?;
-    let program = target().join("debug/blackhole");
-    let script = root().join(DIRECTORY).join("run.py");
-    let mut test = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
-    test.env("BLACKHOLE", program);
+    test.env("BLACKHOLE", target().join("debug/blackhole"));
     let mut count = Count::default();
     let ended_well = follow(&mut test, |line| {
         count.read_check_line(line);
@@ -39,16 +37,31 @@ pub(super) fn run_suite(failures: &mut Failures) -> Result<Count> {
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let (asked, rest): (Vec<&String>, Vec<&String>) =
         arguments.iter().partition(|argument| *argument == "--garage");
-    let python = clients()?;
     let garage = (!asked.is_empty()).then(garage).transpose()?;
-    run(&mut cargo(&["build", "--release", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
-    let script = root().join(DIRECTORY).join("bench.py");
-    let mut bench = command(&python.to_string_lossy(), &[&*script.to_string_lossy()]);
-    bench.args(rest).env("BLACKHOLE", target().join("release/blackhole"));
+    let mut bench = script("bench.py")?;
+    bench.args(rest).env("BLACKHOLE", optimised()?);
     if let Some(garage) = garage {
         bench.env("GARAGE", garage);
     }
     run(&mut bench)
+}
+
+/// A tree of `mib` MiB with ten thousand files, there and back by each tool.
+pub(crate) fn bench_tools(mib: u32) -> Result<()> {
+    let mut bench = script("run.py")?;
+    debian_clients()?;
+    run(bench.arg("tools").env("BLACKHOLE", optimised()?).env("TREE_MIB", mib.to_string()))
+}
+
+/// One of the scripts, in the Python that has their clients.
+fn script(name: &str) -> Result<Command> {
+    let script = root().join(DIRECTORY).join(name);
+    Ok(command(&clients()?.to_string_lossy(), &[&*script.to_string_lossy()]))
+}
+
+fn optimised() -> Result<PathBuf> {
+    run(&mut cargo(&["build", "--release", "--locked", "-p", "supernode", "--bin", "blackhole"]))?;
+    Ok(target().join("release/blackhole"))
 }
 
 /// Garage, built once.

@@ -1,11 +1,10 @@
-//! The operator's door for the command line: a Unix socket in the data directory, which only who may read that directory
-//! can open.
+//! The operator's door for the command line.
 //!
 //! A connection carries one command, a line of JSON. Trees go over it in both directions as [`Part`]s: a line of JSON
 //! each, a file's bytes behind its line. The answer to everything else is lines of JSON, the last of which says how it
 //! ended.
 
-use std::{collections::VecDeque, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use shared::storage::ipfs::{Cid, EntityBytes, Entry, Piece, Scope, Walk};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
     net::{
-        UnixListener, UnixStream,
+        UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
@@ -22,13 +21,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Ipfs, import::Import};
+use crate::socket::{self, COMMAND_WITHIN, say};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "ipfs.sock";
 /// A line with a path of 4,096 bytes, each escaped.
 pub const MAX_LINE_BYTES: u64 = 32 * 1024;
-/// A caller that says nothing does not hold a place.
-const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 /// Directories that wait while a tree is handed out: entries of a few directories of 50,000.
 const MAX_WAITING: usize = 1 << 20;
 
@@ -143,38 +141,11 @@ pub fn open(
     directory: &Path,
     shutdown: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let path = directory.join(SOCKET_FILE);
-    // The data directory's lock says that no other process listens here.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("removing the old {}", path.display()));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&path, permissions).context("keeping others from the socket")?;
-    Ok(tokio::spawn(async move {
-        while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
-            match accepted {
-                Ok((stream, _)) => {
-                    let (ipfs, shutdown) = (Arc::clone(&ipfs), shutdown.clone());
-                    tokio::spawn(async move {
-                        let served = shutdown.run_until_cancelled(serve(&ipfs, stream)).await;
-                        if let Some(Err(error)) = served {
-                            tracing::debug!(%error, "a caller at the door of IPFS went away");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the door of IPFS cannot take a caller");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        // Nobody listens here any more.
-        let _ = std::fs::remove_file(&path);
-    }))
+    let ends = shutdown.clone();
+    socket::open(directory.join(SOCKET_FILE), shutdown, move |stream| {
+        let (ipfs, ends) = (Arc::clone(&ipfs), ends.clone());
+        async move { ends.run_until_cancelled(serve(&ipfs, stream)).await.unwrap_or(Ok(())) }
+    })
 }
 
 async fn serve(ipfs: &Arc<Ipfs>, stream: UnixStream) -> anyhow::Result<()> {
@@ -223,12 +194,6 @@ pub async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(reader: &mut R) -> an
         bail!("the other side went away, or said too much at once");
     }
     Ok(line)
-}
-
-async fn say(writer: &mut (impl tokio::io::AsyncWrite + Unpin), what: &impl Serialize) -> anyhow::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
-    line.push(b'\n');
-    Ok(writer.write_all(&line).await?)
 }
 
 /// Works, and tells the caller meanwhile how far it is. Work whose caller went away hears it, as a channel that nobody

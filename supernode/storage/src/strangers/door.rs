@@ -1,21 +1,15 @@
-//! The operator's door for the command line: a Unix socket in the data directory, which only who may read that directory
-//! can open. Who holds shards for others has it too, to hear what they say of this node.
+//! The operator's door for the command line. Who holds shards for others has it too, to hear what they say of this node.
 //!
 //! A connection carries one command, a line of JSON; the object's bytes behind it, or behind the first line of the
 //! answer. The answer is lines of JSON, the last of which says how it ended.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    net::{UnixStream, unix::OwnedWriteHalf},
     sync::watch,
     task::JoinHandle,
 };
@@ -25,6 +19,7 @@ use super::{
     hold::{Hold, HoldStatus},
     own::{Evidence, Listed, Own, Status},
 };
+use crate::socket::{self, COMMAND_WITHIN, say};
 
 /// The socket's name in the data directory.
 pub const SOCKET_FILE: &str = "storage.sock";
@@ -34,8 +29,6 @@ const MAX_LINE_BYTES: u64 = 16 * 1024;
 const OPINIONS_SHOWN: usize = 500;
 /// Read ahead of a slow caller.
 const PIPE_BYTES: usize = 1 << 20;
-/// A caller that says nothing does not hold a place.
-const COMMAND_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,37 +122,10 @@ impl Halves {
 /// # Errors
 /// Where the socket cannot be made.
 pub fn open(halves: Halves, directory: &Path, shutdown: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
-    let path: PathBuf = directory.join(SOCKET_FILE);
-    // The data directory's lock says that no other process listens here.
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("removing the old {}", path.display()));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(&path, permissions).context("keeping others from the socket")?;
-    Ok(tokio::spawn(async move {
-        while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
-            match accepted {
-                Ok((stream, _)) => {
-                    let halves = halves.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = serve(&halves, stream).await {
-                            tracing::debug!(%error, "a caller at the operator's door went away");
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the operator's door cannot take a caller");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        // Nobody listens here any more.
-        let _ = std::fs::remove_file(&path);
-    }))
+    socket::open(directory.join(SOCKET_FILE), shutdown, move |stream| {
+        let halves = halves.clone();
+        async move { serve(&halves, stream).await }
+    })
 }
 
 async fn serve(halves: &Halves, stream: UnixStream) -> anyhow::Result<()> {
@@ -181,12 +147,6 @@ async fn serve(halves: &Halves, stream: UnixStream) -> anyhow::Result<()> {
     };
     let answer = answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
     say(&mut writer, &answer).await
-}
-
-async fn say(writer: &mut OwnedWriteHalf, answer: &Answer) -> anyhow::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    Ok(writer.write_all(&line).await?)
 }
 
 async fn put(

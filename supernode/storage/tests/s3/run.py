@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 import sys
 import tempfile
 import time
@@ -21,7 +22,8 @@ class World:
     def __init__(self):
         self.keys = tempfile.TemporaryDirectory(prefix="blackhole-issuer-")
         self.issuer = Issuer(self.keys.name)
-        self.node = Node(extra=(
+        # What a large tree leaves takes a while to go.
+        self.node = Node(quota_mib=4096 + 8 * int(os.environ.get("TREE_MIB", 0)), extra=(
             'domains = ["s3.test", "localhost"]\nwebsite_domains = ["web.test"]\n'
             f'[storage.issuers]\n"{self.issuer.did}" = "owner"\n'
         ))
@@ -51,10 +53,11 @@ def main():
             for name, case in list(vars(cases).items()):
                 if not callable(case) or not name.startswith("case_"):
                     continue
+                began = time.monotonic()
                 shown = f"{module}: {name.removeprefix('case_').replace('_', ' ')}"
                 try:
                     case(world)
-                    print(f"ok   {shown}", flush=True)
+                    print(f"ok   {shown} ({time.monotonic() - began:.1f} s)", flush=True)
                 except Exception as error:
                     failed += 1
                     where = traceback.extract_tb(error.__traceback__)
