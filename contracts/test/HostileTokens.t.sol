@@ -248,14 +248,19 @@ contract HostileTokensTest is Checks {
     }
 
     function depositsAreRefused(bool inexact_) private {
-        bytes[4] memory calls = [
+        uint256 until = NOW + 1;
+        bytes[5] memory calls = [
             abi.encodeCall(channels.deposit, (client, 1_000)),
             abi.encodeCall(manager.create, (terms(1_000), "second")),
             abi.encodeCall(payouts.open, (2, "root", 1_000, uint64(NOW) + 30 days)),
-            abi.encodeCall(stakes.stake, (node, 1_000))
+            abi.encodeCall(stakes.stake, (node, 1_000)),
+            abi.encodeCall(
+                channels.depositWithAuthorization, (client, address(0), 1_000, 0, until, "salt", 27, "r", "s")
+            )
         ];
-        address[4] memory targets = [address(channels), address(manager), address(payouts), address(stakes)];
-        for (uint256 index = 0; index < 4; ++index) {
+        address[5] memory targets =
+            [address(channels), address(manager), address(payouts), address(stakes), address(channels)];
+        for (uint256 index = 0; index < 5; ++index) {
             if (inexact_) inexact(client, targets[index], calls[index]);
             vm.prank(client);
             (bool success,) = targets[index].call(calls[index]);

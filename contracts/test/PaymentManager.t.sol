@@ -27,6 +27,11 @@ contract PaymentManagerTest is Checks {
         fund(client);
     }
 
+    function test_a_deployment_wants_a_token() external {
+        vm.expectRevert(Dues.ZeroAddress.selector);
+        new PaymentManager(Dollar(address(0)));
+    }
+
     // ── Creating ──
 
     function test_a_job_is_recorded_with_all_its_terms() external {
@@ -82,6 +87,16 @@ contract PaymentManagerTest is Checks {
         bad = terms();
         bad.silenceShare = 10_001;
         refusedTerms(bad, PaymentManager.SplitOutOfBounds.selector);
+    }
+
+    function test_silence_may_give_all_to_either_side() external {
+        PaymentManager.Terms memory asked = terms();
+        for (uint16 share = 0; share <= 10_000; share += 10_000) {
+            asked.silenceShare = share;
+            vm.prank(client);
+            bytes32 job = manager.create(asked, bytes32(uint256(share)));
+            checkEqual(manager.jobOf(job).silenceShare, share, "as asked");
+        }
     }
 
     function test_times_have_bounds_on_both_sides() external {
@@ -225,6 +240,22 @@ contract PaymentManagerTest is Checks {
         bytes32 job = delivered();
         vm.warp(NOW + REVIEW + 1);
         manager.close(job);
+        ended(job, AMOUNT);
+    }
+
+    function test_what_is_over_or_never_was_is_not_closed() external {
+        bytes32 job = delivered();
+        vm.prank(client);
+        manager.accept(job, RESULT);
+        vm.warp(NOW + 365 days);
+        vm.expectRevert(
+            abi.encodeWithSelector(PaymentManager.WrongState.selector, job, PaymentManager.State.Closed)
+        );
+        manager.close(job);
+        vm.expectRevert(
+            abi.encodeWithSelector(PaymentManager.WrongState.selector, RESULT, PaymentManager.State.None)
+        );
+        manager.close(RESULT);
         ended(job, AMOUNT);
     }
 

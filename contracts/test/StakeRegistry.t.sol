@@ -108,6 +108,12 @@ contract StakeRegistryTest is Checks {
         stakes.stake(node, 0);
     }
 
+    function test_a_stake_grows() external {
+        vm.prank(operator);
+        stakes.stake(node, 1);
+        holds(STAKE + 1, 0);
+    }
+
     function test_a_stake_is_taken_out_after_its_time() external {
         unbond(4_000);
         vm.expectRevert(abi.encodeWithSelector(StakeRegistry.TooEarly.selector, NOW + UNBOND));
