@@ -6,12 +6,13 @@
 // At every block what was put into the contracts is free, reserved, withdrawn, in escrow, at stake, or an earner's. What the
 // payer paid for is, to the byte, what the tabs say they verified of supernodes; beside it tabs are paid for what they gave to
 // each other, and their accounts claim it. At the end each node's books say what the chain does.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { pictures, root, startBrowser } from '../rig/browser.mjs';
 import { WITHOUT_WORKER, status } from '../rig/network.mjs';
 import { freePort } from '../rig/ports.mjs';
@@ -101,8 +102,9 @@ ${this.chain}${sections}`);
     await ended;
   }
 
-  onChain(...words) {
-    return run(...words, '--config', this.config);
+  /** Blocks are followed meanwhile, and what the chain prints is read: a full pipe would stop it. */
+  async onChain(...words) {
+    await promisify(execFile)(program, [...words, '--config', this.config]);
   }
 
   async text(path) {
@@ -156,7 +158,7 @@ async function claimAll(supernodes) {
       if (said.payouts.length === 0) continue;
       const file = `${node.data}.earner.json`;
       writeFileSync(file, JSON.stringify(said));
-      node.onChain('payout', 'claim', file, '--account', account);
+      await node.onChain('payout', 'claim', file, '--account', account);
     }
   }
   return earned;
@@ -208,8 +210,8 @@ name = "${site}"
 publisher = "${publisher}"
 `;
     await node.start({ port: await freePort(), sections: charge });
-    node.onChain('stake', 'register', '--services', '1');
-    node.onChain('stake', 'add', String(STAKE));
+    await node.onChain('stake', 'register', '--services', '1');
+    await node.onChain('stake', 'add', String(STAKE));
   }
   await chain.fund(payer.account, DEPOSIT);
   const port = await freePort();
@@ -217,8 +219,8 @@ publisher = "${publisher}"
   const agreement = join(directory, 'site.agreement');
   run('payment', 'agree', '--key', publisherKey, '--site', site, '--config', payer.config, '--price', `${UNITS}/${PER}`,
     '--tabs', `${TABS_UNITS}/${PER}`, agreement);
-  payer.onChain('account', 'deposit', String(DEPOSIT));
-  for (const { account } of supernodes) payer.onChain('channel', 'open', account, String(CHANNEL));
+  await payer.onChain('account', 'deposit', String(DEPOSIT));
+  for (const { account } of supernodes) await payer.onChain('channel', 'open', account, String(CHANNEL));
   await payer.stop();
   const pays = supernodes.map(({ address }) => `[[payments.pay]]
 agreement = ${JSON.stringify(agreement)}
@@ -265,7 +267,7 @@ tabs_per_day = ${CHANNEL}
     if (round % SUPERNODES === SUPERNODES - 1) {
       // A supernode takes something out, as people do.
       const [first] = supernodes;
-      if (BigInt(await chain.read(chain.channels, 'freeOf', [first.account])) > 0n) first.onChain('account', 'withdraw', '1');
+      if (BigInt(await chain.read(chain.channels, 'freeOf', [first.account])) > 0n) await first.onChain('account', 'withdraw', '1');
       const paid = total(await payer.payments(), 'paid_base_units');
       console.log(`${cell(((performance.now() - begun) / 60_000).toFixed(1), 6)} min${cell(shared.visits, 6)} visits${cell(verified, 12)} bytes verified of supernodes${cell(paid, 9)} base units paid`);
     }

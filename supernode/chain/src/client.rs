@@ -44,6 +44,10 @@ pub use stakes::NodeState;
 const MINED_WITHIN: Duration = Duration::from_secs(60);
 /// How often to ask for its receipt.
 const RECEIPT_EVERY: Duration = Duration::from_millis(250);
+/// How often it is asked whether another transaction took our nonce.
+const COUNT_EVERY: Duration = Duration::from_secs(3);
+/// How often something is sent anew that another process was ahead of: with a block a second, more than two keep up.
+const OVERTAKEN_MAX: u32 = 5;
 /// How often a transaction is replaced before we give up for now; each time by a quarter dearer, which is more than
 /// the tenth that nodes ask for.
 const ATTEMPTS_MAX: u32 = 4;
@@ -344,6 +348,18 @@ impl Chain {
         let _one_at_a_time = self.sending.lock().await;
         let own = address(self.account);
         let request = TransactionRequest::default().from(own).to(address(to)).input(call.abi_encode().into());
+        for _ in 0..OVERTAKEN_MAX {
+            match self.send(own, request.clone()).await {
+                // It is in no block and never will be, so it can be sent anew.
+                Err(ChainError::Overtaken) => tracing::info!("another process of this account was first"),
+                done => return done,
+            }
+        }
+        Err(ChainError::Overtaken)
+    }
+
+    /// Sends it with the next nonce, dearer from time to time, until it is mined.
+    async fn send(&self, own: Address, request: TransactionRequest) -> Result<(), ChainError> {
         // Here a contract refuses, before it costs anything. Against what is mined: what waits may be what we replace.
         let estimate = self.provider.estimate_gas(request.clone()).block(At::Latest.into());
         let gas = within(estimate.into_future()).await?;
@@ -364,17 +380,12 @@ impl Chain {
                 Ok(pending) => sent.push(*pending.tx_hash()),
                 // What is in the pool already with this nonce pays more: dearer still.
                 Err(ChainError::Rpc(why)) if why.contains("underpriced") => continue,
-                Err(error) if sent.is_empty() => return Err(error),
                 // Something with this nonce is mined: ours, or another process's of this account.
-                Err(ChainError::Rpc(why)) if why.contains("nonce too low") => {
-                    return match self.receipt(&sent).await? {
-                        Some(receipt) => outcome(&receipt, limit),
-                        None => Err(ChainError::Overtaken),
-                    };
-                }
+                Err(ChainError::Rpc(why)) if why.contains("nonce too low") => {}
+                Err(error) if sent.is_empty() => return Err(error),
                 Err(_) => {}
             }
-            if let Some(receipt) = self.mined(&sent).await? {
+            if let Some(receipt) = self.mined(own, nonce, &sent).await? {
                 return outcome(&receipt, limit);
             }
             tracing::info!(nonce, attempt, "a transaction was not mined in time");
@@ -383,11 +394,26 @@ impl Chain {
     }
 
     /// The receipt of whichever of these was mined, if one is in time.
-    async fn mined(&self, sent: &[B256]) -> Result<Option<TransactionReceipt>, ChainError> {
+    async fn mined(
+        &self,
+        own: Address,
+        nonce: u64,
+        sent: &[B256],
+    ) -> Result<Option<TransactionReceipt>, ChainError> {
         let deadline = tokio::time::Instant::now() + MINED_WITHIN;
+        let mut next_count = tokio::time::Instant::now() + COUNT_EVERY;
         while tokio::time::Instant::now() < deadline {
             if let Some(receipt) = self.receipt(sent).await? {
                 return Ok(Some(receipt));
+            }
+            if tokio::time::Instant::now() >= next_count {
+                let counted = within(self.provider.get_transaction_count(own).into_future()).await?;
+                if counted > nonce {
+                    // One with this nonce is mined. Whoever counts may be ahead of who has receipts.
+                    tokio::time::sleep(COUNT_EVERY).await;
+                    return self.receipt(sent).await?.map(Some).ok_or(ChainError::Overtaken);
+                }
+                next_count += COUNT_EVERY;
             }
             tokio::time::sleep(RECEIPT_EVERY).await;
         }

@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::{
     base::Instant,
     economy::{Amount, ledger::Book, price::Unit},
+    identity::Account,
 };
 use supernode_chain::{At, Chain, ChainError, SettlerError};
 use tokio::sync::Notify;
@@ -47,6 +48,29 @@ async fn a_reorganisation_of_three_blocks_loses_and_doubles_nothing() {
     assert_eq!(claimed().await, Amount::of(20_000));
     assert_eq!(payee.balance(Book::Free), 20_000);
     assert_eq!(payee.balance(Book::Receivable(payer_key.account())), 0);
+}
+
+#[tokio::test]
+async fn two_processes_of_one_account_do_not_undo_each_other() {
+    let anvil = Anvil::new().await;
+    let own = key(1);
+    anvil.fund(own.account(), 50_000).await;
+    let (node, command) = (anvil.chain(&own).await, anvil.chain(&own).await);
+    node.deposit(Amount::of(50_000)).await.expect("deposited");
+    // Both take the same nonce, for nothing is mined meanwhile.
+    anvil.ask("evm_setAutomine", json!([false])).await;
+    anvil.ask("evm_setIntervalMining", json!([2])).await;
+    let reserve = async |chain: &Chain, payees: core::ops::Range<u8>| {
+        for payee in payees {
+            chain.reserve(&[(Account([payee; 20]), Amount::of(100))]).await.expect("reserved");
+        }
+    };
+    tokio::join!(reserve(&node, 1..3), reserve(&command, 3..5));
+    for payee in 1..5 {
+        let channel = node.channel(own.account(), Account([payee; 20]), At::Latest).await.expect("read");
+        assert_eq!(channel.ceiling, Amount::of(100), "once, and not twice");
+    }
+    assert_eq!(node.free(own.account(), At::Latest).await.expect("read"), Amount::of(50_000 - 400));
 }
 
 #[tokio::test]
