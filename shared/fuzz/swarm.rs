@@ -18,7 +18,7 @@ use shared::{
         earner::Earner,
         introduction::{Answer, Offer, Reach},
         manifest::{Asset, Manifest},
-        messages::{Control, control, end, read_control},
+        messages::{Control, MAX_HANDED_IN, control, end, read_control},
         offences::Offence,
         part::{Part, Piece, Run},
         receipts::{Receipt, Verified},
@@ -510,6 +510,10 @@ impl World {
                     let receipt = Receipt::open(&receipt).expect("what is handed on is verified");
                     assert_eq!(receipt.session, session, "a receipt is of its session");
                     assert!(receipt.bytes <= sent, "nobody signs for more than was sent");
+                }
+                Event::HandedIn { earner, signed, receipts } => {
+                    assert_eq!(Earner::open(&signed), Some(*earner), "who is paid is verified");
+                    assert!(receipts.len() <= MAX_HANDED_IN, "no more is handed in at once than may be");
                 }
                 Event::PeerCut { .. }
                 | Event::ManifestNewer { .. }
