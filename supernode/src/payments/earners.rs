@@ -1,7 +1,5 @@
 //! What tabs hand in, before it is judged: beside it comes what the site has, and how far this node tells networks apart.
 
-use std::net::IpAddr;
-
 use cdn::Cdn;
 use chain::HandedIn;
 use shared::{
@@ -28,21 +26,20 @@ impl Judge {
         &self,
         earner: &Earner,
         signed: &SignedEarner,
-        network: IpAddr,
-        receipts: &[(SignedReceipt, IpAddr)],
+        network: NetworkPrefix,
+        receipts: &[(SignedReceipt, NetworkPrefix)],
     ) -> Option<HandedIn> {
         let content_bytes = self.cdn.content_bytes(earner.site)?;
-        let apart = |receipt: &SignedReceipt, network: IpAddr| {
+        let apart = |receipt: &SignedReceipt, network: NetworkPrefix| {
             let receiver = Receipt::receiver_of(receipt).filter(|_| self.knows_visitors);
-            receiver
-                .map_or_else(|| NetworkPrefix::of(network), |receiver| NetworkPrefix::of_visitor(&receiver))
+            receiver.map_or(network, |receiver| NetworkPrefix::of_visitor(&receiver))
         };
         let receipts = receipts.iter().map(|(receipt, from)| (receipt.clone(), apart(receipt, *from)));
         let of_tab = NetworkPrefix::of_visitor(&earner.tab);
         Some(HandedIn {
             earner: earner.clone(),
             signed: signed.clone(),
-            network: if self.knows_visitors { of_tab } else { NetworkPrefix::of(network) },
+            network: if self.knows_visitors { of_tab } else { network },
             content_bytes,
             receipts: receipts.collect(),
         })

@@ -198,14 +198,20 @@ async fn a_publisher_pays_for_what_visitors_signed_for_and_is_served_as_it_pays(
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_paid_is_claimed_and_the_books_say_what_the_chain_does() {
-    let (anvil, world) = (Anvil::new().await, World::new());
+/// A payee without money and a payer with a thousand base units, on a chain.
+pub(crate) async fn accounts(anvil: &Anvil, world: &World) -> (Account, Account) {
     let new_account =
         |key: &str| -> Account { run(&["account", "new", &world.text(key)]).trim().parse().unwrap() };
     let (payee, payer) = (new_account("payee.key"), new_account("payer.key"));
     anvil.fund(payee, 0).await;
     anvil.fund(payer, 1_000).await;
+    (payee, payer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_paid_is_claimed_and_the_books_say_what_the_chain_does() {
+    let (anvil, world) = (Anvil::new().await, World::new());
+    let (payee, payer) = accounts(&anvil, &world).await;
     // Both look each second; whatever is above 100 base units is claimed.
     let chain = format!(
         "rpc = \"{}\"\nchain_id = 31337\nchannels = \"{}\"\ncoin_price = 100000\npoll_seconds = 1\n\

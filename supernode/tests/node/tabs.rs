@@ -13,7 +13,7 @@ use supernode_chain::At;
 
 use crate::{
     anvil::{Anvil, account, key},
-    payments::{Deal, FILM_BYTES, UNSETTLED, paid, rows, wait_for_status},
+    payments::{Deal, FILM_BYTES, UNSETTLED, accounts, paid, rows, wait_for_status},
     process::{Node, World, blackhole, run},
     visitor::Visitor,
 };
@@ -58,11 +58,7 @@ fn wait_for_earned(node: &Node, account: Account, units: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_is_paid_what_others_verified_of_it_and_the_books_say_what_the_chain_does() {
     let (anvil, world) = (Anvil::new().await, World::new());
-    let new_account =
-        |key: &str| -> Account { run(&["account", "new", &world.text(key)]).trim().parse().unwrap() };
-    let (payee, payer) = (new_account("payee.key"), new_account("payer.key"));
-    anvil.fund(payee, 0).await;
-    anvil.fund(payer, 1_000).await;
+    let (payee, payer) = accounts(&anvil, &world).await;
     let chain = format!(
         "rpc = \"{}\"\nchain_id = 31337\nchannels = \"{}\"\npayouts = \"{}\"\ncoin_price = 100000\n\
          poll_seconds = 1\noutstanding_max = 20\n",

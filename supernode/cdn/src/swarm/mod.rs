@@ -16,12 +16,13 @@ mod serve;
 mod streams;
 mod visitors;
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use shared::{
     base::SiteId,
     cdn::earner::Earner,
+    economy::earnings::NetworkPrefix,
     identity::{Keypair, PublicKey},
     wire::cdn::{SignedEarner, SignedReceipt},
 };
@@ -72,10 +73,10 @@ pub enum Served {
         earner: Box<Earner>,
         /// and as the tab signed it.
         signed: SignedEarner,
-        /// From where the tab is linked: the first address of that network.
-        network: IpAddr,
+        /// From where the tab is linked.
+        network: NetworkPrefix,
         /// What it showed, not verified; of receivers that were linked here today or yesterday, and from where.
-        receipts: Vec<(SignedReceipt, IpAddr)>,
+        receipts: Vec<(SignedReceipt, NetworkPrefix)>,
     },
     /// A session of which there were receipts is over.
     Ended {

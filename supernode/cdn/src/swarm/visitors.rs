@@ -2,20 +2,17 @@
 //!
 //! In memory alone, and for two days at most.
 
-use core::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use core::{net::IpAddr, time::Duration};
 use std::collections::BTreeMap;
 
-use shared::{base::Instant, identity::PublicKey};
+use shared::{base::Instant, economy::earnings::NetworkPrefix, identity::PublicKey};
 
-/// Visitors of a day; at some 70 bytes each, twice 14 MB. With more of them the day is shorter.
+/// Visitors of a day; at some 60 bytes each, twice 12 MB. With more of them the day is shorter.
 const VISITORS_MAX: usize = 200_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Keys as bytes: ready to verify by they would take several times as much.
-type Networks = BTreeMap<[u8; 32], IpAddr>;
+type Networks = BTreeMap<[u8; 32], NetworkPrefix>;
 
 /// Who came.
 #[derive(Debug, Default)]
@@ -32,21 +29,13 @@ impl Visitors {
             self.before = core::mem::take(&mut self.today);
             self.began = now;
         }
-        self.today.insert(visitor.to_bytes(), network_of(address));
+        self.today.insert(visitor.to_bytes(), NetworkPrefix::of(address));
     }
 
     /// From where it came last.
-    pub(super) fn network_of(&self, visitor: &PublicKey) -> Option<IpAddr> {
+    pub(super) fn network_of(&self, visitor: &PublicKey) -> Option<NetworkPrefix> {
         let key = visitor.to_bytes();
         self.today.get(&key).or_else(|| self.before.get(&key)).copied()
-    }
-}
-
-/// The first address of the /24 or /48.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(four) => Ipv4Addr::from_bits(four.to_bits() & !0xff).into(),
-        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() >> 80 << 80).into(),
     }
 }
 
@@ -62,17 +51,18 @@ mod tests {
     fn a_visitor_is_known_for_a_day_at_least_and_by_where_it_came_from_last() {
         let visitor = |number: u8| Keypair::from_secret([number; 32]).public();
         let mut visitors = Visitors::default();
-        let [one, other] = ["192.0.2.0", "2001:db8:1::"].map(|address| address.parse().unwrap());
-        assert_eq!(network_of("::ffff:192.0.2.77".parse().unwrap()), one);
-        assert_eq!(network_of("2001:db8:1:2::3".parse().unwrap()), other);
+        let [one, other]: [IpAddr; 2] =
+            ["::ffff:192.0.2.77", "2001:db8:1:2::3"].map(|address| address.parse().unwrap());
+        let [first, second] =
+            ["192.0.2.0", "2001:db8:1::"].map(|address| NetworkPrefix::of(address.parse().unwrap()));
         visitors.arrived(Instant::default(), &visitor(1), one);
-        assert_eq!(visitors.network_of(&visitor(1)), Some(one));
+        assert_eq!(visitors.network_of(&visitor(1)), Some(first));
         assert_eq!(visitors.network_of(&visitor(2)), None);
         let next = Instant::default() + DAY;
         visitors.arrived(next, &visitor(2), one);
-        assert_eq!(visitors.network_of(&visitor(1)), Some(one));
+        assert_eq!(visitors.network_of(&visitor(1)), Some(first));
         visitors.arrived(next, &visitor(1), other);
-        assert_eq!(visitors.network_of(&visitor(1)), Some(other));
+        assert_eq!(visitors.network_of(&visitor(1)), Some(second));
         visitors.arrived(next + DAY, &visitor(3), one);
         visitors.arrived(next + DAY + DAY, &visitor(3), one);
         assert_eq!(visitors.network_of(&visitor(1)), None);
