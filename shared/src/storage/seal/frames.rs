@@ -1,11 +1,15 @@
 //! Sealing a stream as it goes by, and opening any frame of it.
 
 use aes_gcm::Aes256Gcm;
-use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305};
+use chacha20poly1305::{AeadInOut as _, KeyInit as _, Tag, XChaCha20Poly1305};
 
 use super::{
     MAX_STREAM_BYTES, Sealing, StreamKey, StreamShape, TAG_BYTES, keys::derive, shape::FRAME_PLAIN_BYTES,
 };
+
+/// [`TAG_BYTES`], as slices are measured.
+const TAG_LENGTH: usize = 16;
+const _: () = assert!(TAG_LENGTH as u64 == TAG_BYTES);
 
 /// What turns a frame's bytes into other bytes.
 enum Cipher {
@@ -28,10 +32,10 @@ impl Cipher {
     fn seal(&self, index: u32, last: bool, bytes: &mut [u8]) -> Tag {
         let tag = match self {
             Self::XChaCha20Poly1305(cipher) => {
-                cipher.encrypt_in_place_detached(&nonce::<24>(index, last).into(), b"", bytes)
+                cipher.encrypt_inout_detached(&nonce::<24>(index, last).into(), b"", bytes.into())
             }
             Self::Aes256Gcm(cipher) => {
-                cipher.encrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes)
+                cipher.encrypt_inout_detached(&nonce::<12>(index, last).into(), b"", bytes.into())
             }
             Self::Plain(key) => return place(key, index, last),
         };
@@ -41,10 +45,10 @@ impl Cipher {
     fn open(&self, index: u32, last: bool, bytes: &mut [u8], tag: &Tag) -> bool {
         let opened = match self {
             Self::XChaCha20Poly1305(cipher) => {
-                cipher.decrypt_in_place_detached(&nonce::<24>(index, last).into(), b"", bytes, tag)
+                cipher.decrypt_inout_detached(&nonce::<24>(index, last).into(), b"", bytes.into(), tag)
             }
             Self::Aes256Gcm(cipher) => {
-                cipher.decrypt_in_place_detached(&nonce::<12>(index, last).into(), b"", bytes, tag)
+                cipher.decrypt_inout_detached(&nonce::<12>(index, last).into(), b"", bytes.into(), tag)
             }
             Self::Plain(key) => return place(key, index, last) == *tag,
         };
@@ -62,7 +66,9 @@ fn nonce<const BYTES: usize>(index: u32, last: bool) -> [u8; BYTES] {
 
 /// What stands behind a frame that is not sealed.
 fn place(key: &StreamKey, index: u32, last: bool) -> Tag {
-    *Tag::from_slice(&derive(&key.0, "place of a frame", &nonce::<24>(index, last))[..16])
+    let derived = derive(&key.0, "place of a frame", &nonce::<24>(index, last));
+    let tag: &[u8; TAG_LENGTH] = derived.first_chunk().expect("32 bytes are more than 16");
+    (*tag).into()
 }
 
 /// Seals a stream from front to back. Holds one frame of plain bytes.
@@ -167,20 +173,34 @@ impl Opener {
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, index: u32, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let start = out.len();
+        out.extend_from_slice(sealed);
+        self.open_at(index, start, out)
+    }
+
+    /// Opens frame `index`, whose sealed bytes are all of `out` from `start` on, in its place. On an error nothing of it
+    /// is left there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_at(&self, index: u32, start: usize, out: &mut Vec<u8>) -> Result<(), OpenError> {
+        let opened = self.open_in(index, &mut out[start..]);
+        out.truncate(opened.as_ref().map_or(start, |plain_bytes| start + plain_bytes));
+        opened.map(drop)
+    }
+
+    /// Says how many bytes are plain now.
+    fn open_in(&self, index: u32, sealed: &mut [u8]) -> Result<usize, OpenError> {
         let range = self.shape.frame_sealed(index).ok_or(OpenError::Absent { index })?;
         let (found, expected) = (sealed.len() as u64, range.end - range.start);
         if found != expected {
             return Err(OpenError::Length { index, found, expected });
         }
-        let tag_bytes = usize::try_from(TAG_BYTES).expect("16 fit");
-        let (ciphertext, tag) = sealed.split_at(sealed.len() - tag_bytes);
-        let start = out.len();
-        out.extend_from_slice(ciphertext);
+        let (bytes, tag) = sealed.split_last_chunk_mut::<TAG_LENGTH>().ok_or(OpenError::Forged { index })?;
         let last = index + 1 == self.shape.frames();
-        if self.cipher.open(index, last, &mut out[start..], Tag::from_slice(tag)) {
-            Ok(())
+        if self.cipher.open(index, last, bytes, &(*tag).into()) {
+            Ok(bytes.len())
         } else {
-            out.truncate(start);
             Err(OpenError::Forged { index })
         }
     }

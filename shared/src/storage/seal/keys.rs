@@ -5,12 +5,11 @@
 
 use core::fmt;
 
-use chacha20poly1305::{AeadInPlace as _, KeyInit as _, Tag, XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use chacha20poly1305::{AeadInOut as _, KeyInit as _, XChaCha20Poly1305};
+use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroize as _;
 
-use super::TAG_BYTES;
 use crate::base::BlobRoot;
 
 /// The key for `purpose` and `data` that follows from `key`.
@@ -117,22 +116,18 @@ impl RecordKey {
 pub(super) fn seal_box(key: &[u8; 32], nonce: &[u8; 24], place: &[u8], plain: &[u8]) -> Vec<u8> {
     let mut sealed = [&nonce[..], plain].concat();
     let tag = XChaCha20Poly1305::new(key.into())
-        .encrypt_in_place_detached(XNonce::from_slice(nonce), place, &mut sealed[NONCE_BYTES..])
+        .encrypt_inout_detached(nonce.into(), place, (&mut sealed[NONCE_BYTES..]).into())
         .expect("what is sealed in a box is far below the cipher's 256 GiB");
     sealed.extend_from_slice(&tag);
     sealed
 }
 
 pub(super) fn open_box(key: &[u8; 32], place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, BoxError> {
-    let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES).ok_or(BoxError)?;
-    let tag_bytes = usize::try_from(TAG_BYTES).expect("16 fit");
-    let (ciphertext, tag) = rest.split_at_checked(rest.len().saturating_sub(tag_bytes)).ok_or(BoxError)?;
-    if tag.len() != tag_bytes {
-        return Err(BoxError);
-    }
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(BoxError)?;
+    let (ciphertext, tag) = rest.split_last_chunk::<16>().ok_or(BoxError)?;
     let mut plain = ciphertext.to_vec();
     XChaCha20Poly1305::new(key.into())
-        .decrypt_in_place_detached(XNonce::from_slice(nonce), place, &mut plain, Tag::from_slice(tag))
+        .decrypt_inout_detached(nonce.into(), place, plain.as_mut_slice().into(), tag.into())
         .map_err(|_| BoxError)?;
     Ok(plain)
 }

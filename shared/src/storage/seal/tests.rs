@@ -1,12 +1,10 @@
+use aead_stream::{NewStream as _, StreamBE32, StreamPrimitive as _};
 use aes_gcm::Aes256Gcm;
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305,
-    aead::{
-        Aead as _, Payload,
-        stream::{self, NewStream as _, StreamPrimitive as _},
-    },
+    aead::{Aead as _, Payload},
 };
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use proptest::prelude::*;
 use sha2::Sha256;
 
@@ -51,19 +49,19 @@ const SIZES: [u64; 8] = [0, 1, FULL - 1, FULL, FULL + 1, 2 * FULL, 2 * FULL + 1,
 fn the_cipher_is_that_of_the_draft() {
     // draft-irtf-cfrg-xchacha-03, appendix A.3.1.
     let key: Vec<u8> = (0x80..=0x9f).collect();
-    let nonce: Vec<u8> = (0x40..=0x57).collect();
+    let nonce: [u8; 24] = std::array::from_fn(|at| 0x40 + u8::try_from(at).unwrap());
     let aad = hex::decode("50515253c0c1c2c3c4c5c6c7").unwrap();
     let plain = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
     let sealed = XChaCha20Poly1305::new_from_slice(&key)
         .unwrap()
-        .encrypt(nonce.as_slice().into(), Payload { msg: plain, aad: &aad })
+        .encrypt(&nonce.into(), Payload { msg: plain, aad: &aad })
         .unwrap();
     let expect = "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda\
                   7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b23835\
                   65d3fff921f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49";
     assert_eq!(hex::encode(&sealed), expect);
-    let boxed = keys::seal_box(&key.try_into().unwrap(), &nonce.clone().try_into().unwrap(), &aad, plain);
-    assert_eq!(boxed, [nonce, sealed].concat());
+    let boxed = keys::seal_box(&key.try_into().unwrap(), &nonce, &aad, plain);
+    assert_eq!(boxed, [&nonce[..], &sealed].concat());
 }
 
 #[test]
@@ -83,10 +81,10 @@ fn the_mac_is_that_of_the_rfc() {
 fn frames_are_what_another_stream_implementation_makes() {
     for size in SIZES {
         let cipher = XChaCha20Poly1305::new((&key(1).0).into());
-        let other = stream::StreamBE32::from_aead(cipher, &[0; 19].into());
+        let other = StreamBE32::from_aead(cipher, &[0; 19].into());
         check_against(CIPHER, size, |frame, last, plain| other.encrypt(frame, last, plain).unwrap());
         let cipher = Aes256Gcm::new((&key(1).0).into());
-        let other = stream::StreamBE32::from_aead(cipher, &[0; 7].into());
+        let other = StreamBE32::from_aead(cipher, &[0; 7].into());
         let sealing = Sealing::Aes256Gcm;
         check_against(sealing, size, |frame, last, plain| other.encrypt(frame, last, plain).unwrap());
     }
