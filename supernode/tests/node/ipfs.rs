@@ -1,6 +1,11 @@
 //! Trees under the names that IPFS gives them: pinned, answered, and there after a kill.
 
-use std::{fs, io::Write as _, os::unix::net::UnixStream};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use multibase::Base;
 use shared::storage::ipfs::Cid;
@@ -54,6 +59,19 @@ fn what_is_pinned_survives_a_kill_and_goes_when_it_is_told_to() {
 
     let node = world.node("data", SECTIONS);
     assert!(get(node.ipfs.unwrap(), &format!("/ipfs/{other}/large.bin"), &[]).body == large);
+
+    // What cannot be read is said to be so, and not begun.
+    let files = files_in(&world.path("data"));
+    let blob = files.iter().find(|file| fs::metadata(file).is_ok_and(|about| about.len() >= 3_000_000));
+    fs::remove_file(blob.unwrap()).unwrap();
+    let answer = get(node.ipfs.unwrap(), &format!("/ipfs/{other}/large.bin"), &[]);
+    assert_eq!((answer.status, answer.whole), (500, true), "{}", answer.text());
+    assert_eq!(status(&node, &format!("/ipfs/{other}?format=car&dag-scope=block")), 200);
+}
+
+fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
 }
 
 #[test]

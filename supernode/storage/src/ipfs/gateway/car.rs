@@ -30,7 +30,8 @@ pub(super) async fn answer(
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "not here"));
     }
     let resolved = ipfs.follow(target.path.clone()).await?;
-    if !ipfs.has(&resolved.cid).await? {
+    // Read, not only looked up: once the answer has begun it can only break off.
+    if ipfs.block(&resolved.cid).await?.is_none() {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("{} is not here", resolved.cid)));
     }
     let etag = etag(&root, &target.shown, asked.car);

@@ -149,7 +149,8 @@ async fn file(
     let range = if status == StatusCode::OK { range(asked, bytes)? } else { None };
     let wanted = range.clone().unwrap_or(0..bytes);
     let length = wanted.end - wanted.start;
-    let mut response = if length == 0 { whole(Bytes::new()) } else { Response::new(body(ipfs, cid, wanted)) };
+    let mut response =
+        if length == 0 { whole(Bytes::new()) } else { Response::new(body(ipfs, cid, wanted).await?) };
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     if let Some(range) = &range {
@@ -215,24 +216,29 @@ async fn read(ipfs: &Ipfs, cid: Cid, range: Range<u64>) -> Result<Vec<u8>, Refus
     Ok(found)
 }
 
-fn body(ipfs: &Arc<Ipfs>, cid: Cid, range: Range<u64>) -> Body {
+/// An answer's bytes, once the first of them are there: until then the answer may still be that they are not.
+async fn body(ipfs: &Arc<Ipfs>, cid: Cid, range: Range<u64>) -> Result<Body, Refusal> {
     let (sender, mut pieces) = mpsc::channel(PIECES);
     let ipfs = Arc::clone(ipfs);
     tokio::spawn(async move {
         if let Err(error) = send(&ipfs, cid, range, &sender).await {
-            // The client sees that less comes than was announced.
-            let _ = sender.send(Err(io::Error::other(error.to_string()))).await;
+            // After the first, the client sees that less comes than was announced.
+            let _ = sender.send(Err(error)).await;
         }
     });
-    let stream = futures::stream::poll_fn(move |context| pieces.poll_recv(context));
-    BodyExt::boxed(StreamBody::new(stream.map(|piece| piece.map(Frame::data))))
+    let first = pieces.recv().await.transpose()?;
+    let rest = futures::stream::poll_fn(move |context| pieces.poll_recv(context));
+    let stream = futures::stream::iter(first.map(Ok)).chain(rest);
+    let stream =
+        stream.map(|piece| piece.map(Frame::data).map_err(|error| io::Error::other(error.to_string())));
+    Ok(BodyExt::boxed(StreamBody::new(stream)))
 }
 
 async fn send(
     ipfs: &Ipfs,
     cid: Cid,
     range: Range<u64>,
-    sender: &mpsc::Sender<io::Result<Bytes>>,
+    sender: &mpsc::Sender<anyhow::Result<Bytes>>,
 ) -> anyhow::Result<()> {
     if range.is_empty() {
         return Ok(());
