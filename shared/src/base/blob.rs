@@ -26,6 +26,7 @@ pub use hasher::{BlobHasher, HashTree, TooLong};
 pub use hashes::{BlobHashes, VerifyError};
 pub use leaves::{LEAF_BYTES, LeafError, ProveError, prove_leaves, verify_leaves};
 pub use shape::{BlobShape, GROUP_BYTES, HASH_BYTES, MAX_BLOB_BYTES, PAGE_BYTES, PAGE_GROUPS};
+pub use slice::{SliceError, read_slice};
 
 /// The hash of a subtree that is not the root (BLAKE3's chaining value).
 pub type SubtreeHash = [u8; HASH_BYTES];

@@ -11,15 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use reed_solomon_simd::ReedSolomonEncoder;
 use shared::storage::erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape};
-use supernode_storage::strangers::own::{encode, shards_bytes};
+use supernode_storage::strangers::own::{Sealed, encode, shards_bytes};
 
 const ROUNDS: usize = 7;
 const BLOCK_BYTES: usize = 64 * 1024;
 
 fn main() {
-    let bytes: Vec<u8> = {
+    let bytes: Bytes = {
         let mut rng = shared::base::SeededRng::from_number(1);
         (0..MAX_SEGMENT_BYTES / 8).flat_map(|_| rng.next_u64().to_le_bytes()).collect()
     };
@@ -55,14 +56,14 @@ fn main() {
 }
 
 /// The library, fed with whole stripes.
-fn library(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
+fn library(profile: Profile, bytes: &Bytes, _: &mut Vec<u8>) {
     encoded(profile, bytes, |_, block| {
         black_box(block);
     });
 }
 
 /// And a hash of each shard.
-fn with_blake3(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
+fn with_blake3(profile: Profile, bytes: &Bytes, _: &mut Vec<u8>) {
     let mut hashers = vec![blake3::Hasher::new(); usize::from(profile.total_shards())];
     encoded(profile, bytes, |shard, block| {
         hashers[shard].update(block);
@@ -87,7 +88,7 @@ fn encoded(profile: Profile, bytes: &[u8], mut each: impl FnMut(usize, &[u8])) {
 }
 
 /// Our encoder, on one core, and nothing done with what it gives.
-fn named(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
+fn named(profile: Profile, bytes: &Bytes, _: &mut Vec<u8>) {
     let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
     let mut encoder = SegmentEncoder::new(shape);
     for stripe in bytes.chunks(usize::from(profile.data_shards()) * BLOCK_BYTES) {
@@ -100,10 +101,10 @@ fn named(profile: Profile, bytes: &[u8], _: &mut Vec<u8>) {
 }
 
 /// What an owner's node does with a segment.
-fn whole_path(profile: Profile, bytes: &[u8], memory: &mut Vec<u8>) {
+fn whole_path(profile: Profile, bytes: &Bytes, memory: &mut Vec<u8>) {
     let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
     let mut before = std::mem::take(memory);
     before.resize(shards_bytes(shape).expect("it fits"), 0);
-    let (_, shards) = encode(shape, bytes, before).expect("a whole segment");
+    let (_, shards) = encode(shape, &Sealed::Memory(bytes.clone()), before).expect("a whole segment");
     *memory = shards.try_into_mut().expect("nobody else reads them").into();
 }

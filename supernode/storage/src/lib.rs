@@ -15,6 +15,7 @@ pub mod ipfs;
 pub mod meta;
 mod meters;
 pub mod objects;
+mod pieces;
 pub mod s3;
 mod service;
 mod socket;

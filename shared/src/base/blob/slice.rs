@@ -5,7 +5,100 @@
 
 use core::ops::Range;
 
-use super::{HashTree, hasher::merge};
+use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
+
+use super::{
+    BlobShape, HASH_BYTES, HashTree, SubtreeHash,
+    hasher::{group_hash, merge},
+};
+use crate::base::BlobRoot;
+
+/// Why bytes are no slice of the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SliceError {
+    /// It is shorter or longer than such a slice.
+    #[error("the slice has another length than what was asked for")]
+    Length,
+    /// A hash or a group in it is not what stands above it.
+    #[error("the slice does not lead to the root")]
+    Hash,
+}
+
+/// Verifies the slice of `groups` of a blob of this root and shape, and says of each group, in order, its number and where
+/// in the slice it lies, as soon as it is verified.
+///
+/// # Errors
+/// [`SliceError`] at the first byte that is not the blob's, and whatever `each` says.
+pub fn read_slice<E: From<SliceError>>(
+    root: BlobRoot,
+    shape: BlobShape,
+    groups: &Range<u32>,
+    slice: &[u8],
+    each: impl FnMut(u32, Range<usize>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut reading = Reading { shape, groups, slice, at: 0, each };
+    reading.node(0..shape.groups(), &Expected::Root(root))?;
+    if reading.at == slice.len() { Ok(()) } else { Err(SliceError::Length.into()) }
+}
+
+/// What a node has to be.
+enum Expected {
+    Root(BlobRoot),
+    Subtree(SubtreeHash),
+}
+
+struct Reading<'a, Each> {
+    shape: BlobShape,
+    groups: &'a Range<u32>,
+    slice: &'a [u8],
+    at: usize,
+    each: Each,
+}
+
+impl<'a, E: From<SliceError>, Each: FnMut(u32, Range<usize>) -> Result<(), E>> Reading<'a, Each> {
+    /// As deep as the tree is high, at most 18 storeys.
+    fn node(&mut self, of: Range<u32>, expected: &Expected) -> Result<(), E> {
+        if of.end <= self.groups.start || self.groups.end <= of.start {
+            return Ok(());
+        }
+        let count = of.end - of.start;
+        if count == 1 {
+            let bytes = self.shape.groups_bytes(&of);
+            let length = usize::try_from(bytes.end - bytes.start).expect("a group is 16 KiB");
+            let (place, group) = self.take(length)?;
+            let good = match expected {
+                Expected::Root(root) => *blake3::hash(group).as_bytes() == root.0,
+                Expected::Subtree(hash) => group_hash(of.start, group) == *hash,
+            };
+            return if good { (self.each)(of.start, place) } else { Err(SliceError::Hash.into()) };
+        }
+        let (_, hashes) = self.take(2 * HASH_BYTES)?;
+        let (pair, _) = hashes.as_chunks::<HASH_BYTES>();
+        let (left, right) = (pair[0], pair[1]);
+        let good = match expected {
+            Expected::Root(root) => *merge_subtrees_root(&left, &right, Mode::Hash).as_bytes() == root.0,
+            Expected::Subtree(hash) => merge_subtrees_non_root(&left, &right, Mode::Hash) == *hash,
+        };
+        if !good {
+            return Err(SliceError::Hash.into());
+        }
+        let middle = middle(&of);
+        self.node(of.start..middle, &Expected::Subtree(left))?;
+        self.node(middle..of.end, &Expected::Subtree(right))
+    }
+
+    fn take(&mut self, length: usize) -> Result<(Range<usize>, &'a [u8]), SliceError> {
+        let place = self.at..self.at + length;
+        let taken = self.slice.get(place.clone()).ok_or(SliceError::Length)?;
+        self.at = place.end;
+        Ok((place, taken))
+    }
+}
+
+/// BLAKE3 puts the largest power of two to the left.
+fn middle(of: &Range<u32>) -> u32 {
+    of.start + (of.end - of.start).next_power_of_two() / 2
+}
 
 impl HashTree {
     /// The slice of `groups`, whose bytes are `payload`; nothing where the blob has not all of them. Whether the bytes
@@ -39,8 +132,7 @@ impl HashTree {
         if count == 1 {
             return slice.extend_from_slice(payload(of.start));
         }
-        // BLAKE3 puts the largest power of two to the left.
-        let middle = of.start + count.next_power_of_two() / 2;
+        let middle = middle(&of);
         for part in [of.start..middle, middle..of.end] {
             slice.extend_from_slice(&merge(&self.group_hashes()[part.start as usize..part.end as usize]));
         }
@@ -77,6 +169,41 @@ mod tests {
             }
         }
         assert!(read == wanted && reader.is_empty(), "{size} bytes, groups {groups:?}");
+        assert_eq!(ours(&tree, &groups, &slice), Ok(wanted.to_vec()), "{size} bytes, groups {groups:?}");
+        for changed in [0, slice.len() / 2, slice.len() - 1] {
+            let mut slice = slice.clone();
+            slice[changed] ^= 1;
+            assert_eq!(
+                ours(&tree, &groups, &slice),
+                Err(SliceError::Hash),
+                "{size} bytes, {changed} changed"
+            );
+        }
+        assert_eq!(ours(&tree, &groups, &slice[..slice.len() - 1]), Err(SliceError::Length));
+        assert_eq!(ours(&tree, &groups, &[&slice[..], &[0]].concat()), Err(SliceError::Length));
+    }
+
+    fn ours(tree: &HashTree, groups: &Range<u32>, slice: &[u8]) -> Result<Vec<u8>, SliceError> {
+        let (mut read, mut next) = (Vec::new(), groups.start);
+        read_slice(tree.root(), tree.shape(), groups, slice, |group, place| {
+            assert_eq!(group, next);
+            next += 1;
+            read.extend_from_slice(&slice[place]);
+            Ok(())
+        })
+        .map(|()| read)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_is_no_slice(size in 1_u64..1_000_000, bytes: Vec<u8>, start: u32, count: u32) {
+            let shape = BlobShape::new(size).unwrap();
+            let groups = start % 70..(start % 70).saturating_add(count % 70);
+            let read = read_slice(BlobRoot([7; 32]), shape, &groups, &bytes, |_, _| Ok::<_, SliceError>(()));
+            // Of nothing there is an empty slice.
+            let none = groups.is_empty() || groups.start >= shape.groups();
+            proptest::prop_assert!(read.is_err() || (none && bytes.is_empty()));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{io, ops::Range, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use shared::{
     base::SegmentId,
@@ -14,10 +14,12 @@ use shared::{
 use tokio::sync::mpsc;
 
 use super::{Segments, readers::Reading};
-use crate::{meta::Meta, store::ByteStream};
+use crate::{meta::Meta, pieces::Pieces, store::ByteStream};
 
-/// Frames between the disk and the client.
-const PIECES: usize = 4;
+/// Frames that go to the client as one piece.
+const SENT_FRAMES: usize = 4;
+/// Pieces between the disk and the client.
+const PIECES: usize = 2;
 /// A reader that takes nothing for so long does not keep a thread, nor what was deleted since.
 const PATIENCE: Duration = Duration::from_secs(75);
 
@@ -42,9 +44,9 @@ pub(super) fn read(source: Source, range: Range<u64>) -> ByteStream {
     futures::stream::poll_fn(move |context| queue.poll_recv(context)).boxed()
 }
 
-type Pieces = mpsc::Sender<io::Result<Bytes>>;
+type Client = mpsc::Sender<io::Result<Bytes>>;
 
-async fn send(source: &Source, range: Range<u64>, pieces: &Pieces) -> io::Result<()> {
+async fn send(source: &Source, range: Range<u64>, client: &Client) -> io::Result<()> {
     let mut places = source.draft.places(range.clone()).peekable();
     while let Some(first) = places.next() {
         // All that follows in the same segment is read in one go.
@@ -53,7 +55,7 @@ async fn send(source: &Source, range: Range<u64>, pieces: &Pieces) -> io::Result
         {
             run.push(next);
         }
-        if !send_run(source, &range, &run, pieces).await? {
+        if !send_run(source, &range, &run, client).await? {
             return Ok(());
         }
     }
@@ -61,7 +63,7 @@ async fn send(source: &Source, range: Range<u64>, pieces: &Pieces) -> io::Result
 }
 
 /// Sends neighbouring frames; says whether anybody still listens.
-async fn send_run(source: &Source, range: &Range<u64>, run: &[Place], pieces: &Pieces) -> io::Result<bool> {
+async fn send_run(source: &Source, range: &Range<u64>, run: &[Place], client: &Client) -> io::Result<bool> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(true) };
     let shape = source.draft.streams().nth(first.part).ok_or(io::ErrorKind::InvalidData)?;
     let salt = match &source.draft.body {
@@ -70,22 +72,33 @@ async fn send_run(source: &Source, range: &Range<u64>, run: &[Place], pieces: &P
     };
     let opener = Opener::new(&source.key.stream(&salt), shape);
     let mut sealed = sealed(source, first, first.start..last.start + last.bytes).await?;
-    let mut buffer = BytesMut::new();
-    for place in run {
-        let bytes = usize::try_from(place.bytes).map_err(io::Error::other)?;
-        while buffer.len() < bytes {
-            let piece = sealed.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
-            buffer.extend_from_slice(&piece);
+    let mut here = Pieces::default();
+    let mut places = run.iter().peekable();
+    while let Some(first) = places.next() {
+        let (mut plain, mut place, mut frames) = (Vec::new(), first, 0);
+        // More frames go with it where they are here already: each piece costs the client's connection a turn.
+        loop {
+            let (bytes, start) = (usize::try_from(place.bytes).map_err(io::Error::other)?, plain.len());
+            while here.len() < bytes {
+                here.push(sealed.next().await.ok_or(io::ErrorKind::UnexpectedEof)??);
+            }
+            if plain.is_empty() {
+                plain.reserve_exact(bytes.saturating_mul(SENT_FRAMES).min(here.len()));
+            }
+            here.take_into(bytes, &mut plain);
+            opener.open_at(place.frame, start, &mut plain).map_err(io::Error::other)?;
+            frames += 1;
+            match places.next_if(|place| frames < SENT_FRAMES && place.bytes <= here.len() as u64) {
+                Some(next) => place = next,
+                None => break,
+            }
         }
-        let frame = buffer.split_to(bytes);
-        let mut plain = Vec::with_capacity(bytes);
-        opener.open(place.frame, &frame, &mut plain).map_err(io::Error::other)?;
         let cut = |at: u64| {
-            usize::try_from(at.saturating_sub(place.plain_start))
+            usize::try_from(at.saturating_sub(first.plain_start))
                 .map_or(plain.len(), |at| at.min(plain.len()))
         };
         let (start, end) = (cut(range.start), cut(range.end));
-        let sent = pieces.send(Ok(Bytes::from(plain).slice(start..end)));
+        let sent = client.send(Ok(Bytes::from(plain).slice(start..end)));
         match tokio::time::timeout(PATIENCE, sent).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Ok(false),

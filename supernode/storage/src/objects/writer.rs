@@ -140,7 +140,7 @@ pub(super) async fn write(
             }
         }
     }
-    let mut sealed = Vec::with_capacity(PIECE_BYTES);
+    let mut sealed = Vec::new();
     if ended && head.len() as u64 <= MAX_INLINE_BYTES {
         let mut sealer = Sealer::new(sealing, &key.stream(&[0; 16]));
         sealer.update(&head, &mut sealed)?;
@@ -156,7 +156,9 @@ pub(super) async fn write(
     while let Some(piece) = bytes.next().await {
         sealer.update(&piece.map_err(WriteError::Source)?, &mut sealed)?;
         if sealed.len() >= PIECE_BYTES {
-            spool.push(mem::replace(&mut sealed, Vec::with_capacity(PIECE_BYTES)).into()).await?;
+            // As much room as this one came to need: what a body brings at once varies little.
+            let next = Vec::with_capacity(sealed.len());
+            spool.push(mem::replace(&mut sealed, next).into()).await?;
         }
     }
     let shape: StreamShape = sealer.finish(&mut sealed);

@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::{
     Blobs, BucketConfig, ByteStream, Held, ScrubReport, StoreError, Usage,
     bucket::Bucket,
-    incoming::Incoming,
+    incoming::{Incoming, Spool},
     index::Index,
     layout::Layout,
     partial::{Partials, Took},
@@ -122,6 +122,41 @@ impl BlobStore {
         });
         worked.await.map_err(|_| StoreError::Closed)?
     }
+
+    /// Writes bytes as they come, on a thread that may wait for the disk.
+    async fn take_in<W: 'static, T: Send + 'static>(
+        &self,
+        mut bytes: ByteStream,
+        begin: fn(Arc<State>) -> Result<W, StoreError>,
+        write: fn(&mut W, &[u8]) -> Result<(), StoreError>,
+        finish: impl FnOnce(W) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (steps, mut incoming_steps) = mpsc::channel(PIECES);
+        let written = self.blocking(move |state| {
+            let mut incoming = begin(state)?;
+            while let Some(step) = incoming_steps.blocking_recv() {
+                match step {
+                    Step::Bytes(bytes) => write(&mut incoming, &bytes)?,
+                    Step::End => return finish(incoming).map(Some),
+                }
+            }
+            Ok(None)
+        });
+        let fed = async move {
+            while let Some(piece) = bytes.next().await {
+                // The thread ends early where it cannot go on; what it says is the answer.
+                if steps.send(Step::Bytes(piece.map_err(StoreError::Source)?)).await.is_err() {
+                    return Ok::<_, StoreError>(());
+                }
+            }
+            let _ = steps.send(Step::End).await;
+            Ok(())
+        };
+        let (written, fed) = tokio::join!(written, fed);
+        let written = written?;
+        fed?;
+        written.ok_or(StoreError::Closed)
+    }
 }
 
 impl Drop for BlobStore {
@@ -148,36 +183,16 @@ enum Step {
 impl Blobs for BlobStore {
     async fn put(
         &self,
-        mut bytes: ByteStream,
+        bytes: ByteStream,
         expected: Option<BlobRoot>,
         lease: &[u8],
     ) -> Result<Held, StoreError> {
-        let (steps, mut incoming_steps) = mpsc::channel(PIECES);
         let lease = lease.to_vec();
-        let written = self.blocking(move |state| {
-            let mut incoming = Incoming::begin(state)?;
-            while let Some(step) = incoming_steps.blocking_recv() {
-                match step {
-                    Step::Bytes(bytes) => incoming.write(&bytes)?,
-                    Step::End => return incoming.finish(expected, &lease).map(Some),
-                }
-            }
-            Ok(None)
-        });
-        let fed = async move {
-            while let Some(piece) = bytes.next().await {
-                // The thread ends early where it cannot go on; what it says is the answer.
-                if steps.send(Step::Bytes(piece.map_err(StoreError::Source)?)).await.is_err() {
-                    return Ok::<_, StoreError>(());
-                }
-            }
-            let _ = steps.send(Step::End).await;
-            Ok(())
-        };
-        let (written, fed) = tokio::join!(written, fed);
-        let written = written?;
-        fed?;
-        written.ok_or(StoreError::Closed)
+        self.take_in(bytes, Incoming::begin, Incoming::write, move |blob| blob.finish(expected, &lease)).await
+    }
+
+    async fn spool(&self, bytes: ByteStream) -> Result<Spool, StoreError> {
+        self.take_in(bytes, Spool::begin, Spool::write, Ok).await
     }
 
     async fn put_slice(

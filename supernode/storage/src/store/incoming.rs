@@ -1,8 +1,10 @@
-//! Taking in a blob: hashed as it is written, visible once it is whole and synced.
+//! Taking in a blob: hashed as it is written, visible once it is whole and synced. And what only passes through: neither
+//! hashed nor synced, since nobody finds it again after a restart.
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::Arc,
 };
@@ -14,22 +16,35 @@ use super::{Held, StoreError, state::State};
 /// Counted in the store's books at a time, so that not every piece of a stream takes the lock.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
 
-/// A blob under way. Dropped before [`Incoming::finish`], it leaves nothing behind.
-pub(super) struct Incoming {
+/// Bytes on this machine's disk, within the store's quota, that nobody else finds. They go with the value, or with the
+/// process.
+pub struct Spool {
     state: Arc<State>,
     path: PathBuf,
     file: File,
-    hasher: BlobHasher,
     /// Counted in the store's books, so that many uploads at once cannot exceed the quota together.
     reserved: u64,
     written: u64,
 }
 
-impl Incoming {
+impl Spool {
     pub(super) fn begin(state: Arc<State>) -> Result<Self, StoreError> {
         let path = state.layout.unfinished();
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { state, path, file, hasher: BlobHasher::default(), reserved: 0, written: 0 })
+        Ok(Self { state, path, file, reserved: 0, written: 0 })
+    }
+
+    /// How many bytes there are.
+    pub fn size(&self) -> u64 {
+        self.written
+    }
+
+    /// Fills `buffer` with the bytes from `at` on, all of which must be there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, at)
     }
 
     /// Takes the next bytes. Blocks on the disk.
@@ -38,23 +53,9 @@ impl Incoming {
         if total > self.reserved {
             self.reserve(total)?;
         }
-        self.hasher.update(bytes).map_err(|_| StoreError::TooLong)?;
         self.file.write_all(bytes)?;
         self.written = total;
         Ok(())
-    }
-
-    /// Puts the blob in its place, for good, and enters it in the index under `lease`. Blocks on the disk and the network.
-    pub(super) fn finish(mut self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
-        let tree = std::mem::take(&mut self.hasher).finish();
-        let held = Held { root: tree.root(), shape: tree.shape() };
-        if let Some(expected) = expected.filter(|expected| *expected != held.root) {
-            return Err(StoreError::Forged { expected });
-        }
-        // Written also where the blob is here already: what is here may have rotted, and this has not.
-        self.file.write_all(&tree.to_bytes())?;
-        self.state.settle(&self.file, &self.path, held, lease)?;
-        Ok(held)
     }
 
     /// Sees that `total` bytes fit the quota, beside all others that are under way; a step ahead where that fits too.
@@ -69,10 +70,42 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for Spool {
     fn drop(&mut self) {
         self.state.books().usage.incoming_bytes -= self.reserved;
-        // Gone already where the blob was finished.
+        // Gone already where it became a blob.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A blob under way. Dropped before [`Incoming::finish`], it leaves nothing behind.
+pub(super) struct Incoming {
+    spool: Spool,
+    hasher: BlobHasher,
+}
+
+impl Incoming {
+    pub(super) fn begin(state: Arc<State>) -> Result<Self, StoreError> {
+        Ok(Self { spool: Spool::begin(state)?, hasher: BlobHasher::default() })
+    }
+
+    /// Takes the next bytes. Blocks on the disk.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.hasher.update(bytes).map_err(|_| StoreError::TooLong)?;
+        self.spool.write(bytes)
+    }
+
+    /// Puts the blob in its place, for good, and enters it in the index under `lease`. Blocks on the disk and the network.
+    pub(super) fn finish(self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
+        let Self { mut spool, hasher } = self;
+        let tree = hasher.finish();
+        let held = Held { root: tree.root(), shape: tree.shape() };
+        if let Some(expected) = expected.filter(|expected| *expected != held.root) {
+            return Err(StoreError::Forged { expected });
+        }
+        // Written also where the blob is here already: what is here may have rotted, and this has not.
+        spool.file.write_all(&tree.to_bytes())?;
+        spool.state.settle(&spool.file, &spool.path, held, lease)?;
+        Ok(held)
     }
 }

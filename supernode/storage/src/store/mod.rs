@@ -39,7 +39,10 @@ use shared::base::{
 pub use blob_store::BlobStore;
 pub use bucket::{BucketConfig, BucketError};
 pub use error::StoreError;
+pub use incoming::Spool;
 pub use scrub::ScrubReport;
+
+use crate::pieces::Pieces;
 
 /// Bytes as they come and go: pieces of any length, or the reason why there are no more.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -83,6 +86,13 @@ pub trait Blobs: Send + Sync + 'static {
         expected: Option<BlobRoot>,
         lease: &[u8],
     ) -> Result<Held, StoreError>;
+
+    /// Puts bytes aside on this machine's disk, within the quota, until the value goes. Not durable, and not verified when
+    /// they are read: for what is on its way to elsewhere.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left behind then.
+    async fn spool(&self, bytes: ByteStream) -> Result<Spool, StoreError>;
 
     /// Takes in a verified slice of a blob of `shape`: what [`Blobs::export`] of the same `range` gave elsewhere. The
     /// groups that were verified stay, also where the slice breaks off. Says whether the blob is whole; then it is
@@ -182,28 +192,28 @@ pub trait Blobs: Send + Sync + 'static {
     async fn shutdown(&self);
 }
 
-/// The bytes `range` out of a slice that [`Blobs::export`] made of them elsewhere, each verified.
+/// The bytes `range` out of a slice that [`Blobs::export`] made of them elsewhere, each verified. They stay where they are.
 ///
 /// # Errors
 /// [`StoreError::Forged`].
-pub fn open_slice(
+pub(crate) fn open_slice(
     root: BlobRoot,
     shape: BlobShape,
     range: &Range<u64>,
-    slice: &[u8],
-) -> Result<Bytes, StoreError> {
-    let mut groups = Vec::new();
-    slices::import(root, shape, range, slice, |_, group| {
-        groups.extend_from_slice(group);
+    slice: &Bytes,
+) -> Result<Pieces, StoreError> {
+    let mut groups = Pieces::default();
+    slices::import(root, shape, range, slice, |_, place| {
+        groups.push(slice.slice(place));
         Ok(())
     })?;
     let skip = usize::try_from(range.start % GROUP_BYTES).map_err(|_| StoreError::TooLong)?;
     let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| StoreError::TooLong)?;
-    let end = skip.saturating_add(length);
-    if end > groups.len() {
+    if skip.saturating_add(length) > groups.len() {
         return Err(StoreError::Forged { expected: root });
     }
-    Ok(Bytes::from(groups).slice(skip..end))
+    groups.take(skip);
+    Ok(groups.take(length))
 }
 
 #[cfg(test)]

@@ -110,7 +110,8 @@ impl Partial {
 
     fn take(&mut self, root: BlobRoot, range: &Range<u64>, slice: &[u8]) -> Result<(), StoreError> {
         let Self { file, shape, hashes, missing, .. } = self;
-        slices::import(root, *shape, range, slice, |group, bytes| {
+        slices::import(root, *shape, range, slice, |group, place| {
+            let bytes = &slice[place];
             let hash = hashes.get_mut(group as usize).ok_or(StoreError::Forged { expected: root })?;
             if hash.is_none() {
                 file.seek(SeekFrom::Start(u64::from(group) * GROUP_BYTES))?;

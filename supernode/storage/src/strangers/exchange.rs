@@ -228,15 +228,16 @@ pub(super) async fn read_payload(
     bytes: u64,
     mut moved: impl FnMut(u64),
 ) -> Result<Bytes, ExchangeError> {
-    let mut payload = Vec::new();
     let bytes = usize::try_from(bytes).map_err(|_| ExchangeError::Protocol)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    while payload.len() < bytes {
-        let room = piece.len().min(bytes - payload.len());
-        let read = timeout(STALLED_AFTER, reader.read(&mut piece[..room])).await;
-        match read {
+    // Grows with what came: an announcement alone takes no memory.
+    let (mut payload, mut filled) = (Vec::new(), 0);
+    while filled < bytes {
+        if filled == payload.len() {
+            payload.resize(bytes.min((2 * filled).max(PIECE_BYTES)), 0);
+        }
+        match timeout(STALLED_AFTER, reader.read(&mut payload[filled..])).await {
             Ok(Ok(read)) if read > 0 => {
-                payload.extend_from_slice(&piece[..read]);
+                filled += read;
                 moved(read as u64);
             }
             _ => return Err(ExchangeError::Broken),

@@ -1,7 +1,7 @@
 //! The S3 door's segments among strangers: [`Segments`] on [`Own`].
 //!
 //! ```text
-//! put ─► spool: this node's store ─► a place in memory ─► code ─► enough holders signed ─► catalogue: unsettled
+//! put ─► spool: this node's disk ─► a place in memory ─► code ─► enough holders signed ─► catalogue: unsettled
 //! keep, settle ─► catalogue: watched over     read ◄─ windows ◄─ holders     release ─► given up ─► leases end
 //! ```
 //! A segment comes as slowly as its client sends it, and fills a place in memory only once it is whole.
@@ -22,13 +22,8 @@ use shared::{
 use super::own::Own;
 use crate::{
     objects::{LocalSegments, Segments, StoredSegment},
-    store::{Blobs, ByteStream, Held, StoreError},
+    store::{Blobs, ByteStream, StoreError},
 };
-
-/// The lease of a segment that is on its way to holders.
-const SPOOLED: &[u8] = b"segment/spooled";
-/// Leases looked at in one go.
-const PAGE: usize = 1024;
 
 /// Segments in shards on strangers' disks.
 pub struct SpreadSegments {
@@ -46,26 +41,6 @@ impl SpreadSegments {
         let local = LocalSegments::new(Arc::clone(&blobs));
         Self { own, blobs, local, profile, kept: Mutex::default() }
     }
-
-    async fn spread(&self, held: Held, profile: Profile) -> Result<StoredSegment, StoreError> {
-        let bytes = held.shape.size();
-        let sealed = self.blobs.read(held.root, 0..bytes).await?;
-        let record = self.own.put_unsettled(sealed, bytes, profile).await.map_err(holders)?;
-        Ok(StoredSegment { id: record.encode().0, record })
-    }
-
-    /// What the last process had not sent yet, and nothing refers to.
-    async fn forget_spooled(&self) -> Result<(), StoreError> {
-        loop {
-            let page = self.blobs.leases(SPOOLED, None, PAGE).await?;
-            for (lease, root) in &page {
-                self.blobs.release(*root, lease).await?;
-            }
-            if page.len() < PAGE {
-                return Ok(());
-            }
-        }
-    }
 }
 
 /// Whether a segment lies whole on this node: whatever is spread has more shards than one.
@@ -81,12 +56,9 @@ fn holders(error: anyhow::Error) -> StoreError {
 impl Segments for SpreadSegments {
     async fn put(&self, sealed: ByteStream) -> Result<StoredSegment, StoreError> {
         let Some(profile) = self.profile else { return self.local.put(sealed).await };
-        let held = self.blobs.put(sealed, None, SPOOLED).await?;
-        let spread = self.spread(held, profile).await;
-        if let Err(error) = self.blobs.release(held.root, SPOOLED).await {
-            tracing::warn!(%error, "a segment that was sent stays on this node until the next start");
-        }
-        spread
+        let spool = self.blobs.spool(sealed).await?;
+        let record = self.own.put_unsettled(spool, profile).await.map_err(holders)?;
+        Ok(StoredSegment { id: record.encode().0, record })
     }
 
     fn keep(&self, segments: Vec<StoredSegment>) {
@@ -112,7 +84,6 @@ impl Segments for SpreadSegments {
     }
 
     async fn unsettled(&self) -> Result<Vec<StoredSegment>, StoreError> {
-        self.forget_spooled().await?;
         let mut unsettled = self.local.unsettled().await?;
         let spread = self.own.unsettled().await.map_err(holders)?;
         unsettled.extend(spread.into_iter().map(|record| StoredSegment { id: record.encode().0, record }));

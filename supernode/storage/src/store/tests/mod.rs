@@ -56,6 +56,7 @@ suite!(
     slices_are_those_of_bao_tree,
     what_nobody_leases_goes_and_nothing_else,
     more_than_the_quota_is_never_written,
+    what_passes_through_counts_until_it_has_passed,
     a_source_that_breaks_off_and_another_blobs_bytes_leave_nothing,
     rot_is_never_read_and_is_found_by_a_scrub,
     what_is_gone_is_never_read_and_is_found_by_a_scrub,
@@ -156,6 +157,27 @@ async fn more_than_the_quota_is_never_written(place: &Place) {
     blobs.put(stream(&bytes(50_000, 7)), None, b"a").await.unwrap();
     assert_eq!(fs::read_dir(place.directory.path().join("incoming")).unwrap().count(), 0);
     assert_eq!(blobs.usage().incoming_bytes, 0);
+}
+
+async fn what_passes_through_counts_until_it_has_passed(place: &Place) {
+    let blobs = place.open(3_000_000).await;
+    let data = bytes(2_000_000, 1);
+    let spool = blobs.spool(stream(&data)).await.unwrap();
+    let mut read = vec![0; 1_000_000];
+    spool.read(900_000, &mut read).unwrap();
+    assert_eq!(read, data[900_000..1_900_000]);
+    assert!(spool.read(1_000_001, &mut read).is_err(), "there are not so many");
+    let usage = blobs.usage();
+    assert!(spool.size() == 2_000_000 && usage.incoming_bytes >= 2_000_000 && usage.blobs == 0);
+    assert!(matches!(blobs.spool(stream(&data)).await, Err(StoreError::Quota { .. })));
+    let broken = futures::stream::iter([Ok(data.slice(..10_000)), Err(io::ErrorKind::BrokenPipe.into())]);
+    assert!(matches!(blobs.spool(broken.boxed()).await, Err(StoreError::Source(_))));
+    drop(spool);
+    assert_eq!(blobs.usage().incoming_bytes, 0);
+    blobs.spool(stream(&data)).await.unwrap();
+    let left = fs::read_dir(place.directory.path().join("incoming")).unwrap();
+    assert_eq!(left.count(), 0, "nothing of it stays");
+    blobs.shutdown().await;
 }
 
 async fn a_source_that_breaks_off_and_another_blobs_bytes_leave_nothing(place: &Place) {

@@ -17,6 +17,7 @@ use shared::{
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{Moved, Own, blocking, catalog::Stored, shards::Sources};
+use crate::pieces::Pieces;
 
 /// Stripes of a window: their blocks of one shard are what is handed out at once.
 const WINDOW_STRIPES: u32 = 16;
@@ -78,13 +79,13 @@ impl Own {
                 frames.push(place);
             }
             anyhow::ensure!(!frames.is_empty(), "a frame that is longer than a window");
-            let sealed = self.read_segment(segment, &stored, first.start..end).await?;
+            let mut sealed = self.read_segment(segment, &stored, first.start..end).await?;
             let opener = Opener::new(&secret.key.stream(&part.salt), part.shape);
-            let mut plain = Vec::new();
+            let mut plain = Vec::with_capacity(sealed.len());
             for place in &frames {
-                let at = usize::try_from(place.start - first.start)?;
-                let frame = &sealed[at..at + usize::try_from(place.bytes)?];
-                opener.open(place.frame, frame, &mut plain)?;
+                let start = plain.len();
+                sealed.take_into(usize::try_from(place.bytes)?, &mut plain);
+                opener.open_at(place.frame, start, &mut plain)?;
             }
             // The first and the last frame hold more than was asked for.
             let skip = range.start.saturating_sub(first.plain_start);
@@ -108,7 +109,7 @@ impl Own {
         segment: SegmentId,
         stored: &Stored,
         range: Range<u64>,
-    ) -> anyhow::Result<Vec<u8>> {
+    ) -> anyhow::Result<Pieces> {
         let record = &stored.record;
         let shape = record.shape();
         let parts = shape.parts(&range);
@@ -119,7 +120,7 @@ impl Own {
         let sources =
             Sources { holders: self.holders_of(segment, stored), tabs: self.extras().of_segment(segment) };
         let window = self.fetch_window(record, wanted, sources, blocks.clone()).await;
-        let window = match window {
+        let mut window = match window {
             Ok(window) => window,
             Err((arrived, needed)) => {
                 bail!("{arrived} shards of segment {segment} can be read, where {needed} are needed")
@@ -128,20 +129,24 @@ impl Own {
         self.report(segment, &window.missing);
         self.report_extras(segment, &window.missing_extras);
         let direct = parts.iter().all(|part| window.shards.contains_key(&part.shard));
-        let sealed = if direct {
-            let mut sealed = Vec::new();
+        if direct {
+            let mut sealed = Pieces::default();
+            let mut at = BTreeMap::new();
             for part in &parts {
-                let at = usize::try_from(part.shard_range.start - blocks.start)?;
-                let length = usize::try_from(part.shard_range.end - part.shard_range.start)?;
-                sealed.extend_from_slice(&window.shards[&part.shard][at..at + length]);
+                let shard = window.shards.get_mut(&part.shard).context("a shard that was wanted")?;
+                // Parts of a shard come in its order; between them nothing is left out but at the ends.
+                let at = at.entry(part.shard).or_insert(blocks.start);
+                shard.take(usize::try_from(part.shard_range.start - *at)?);
+                *at = part.shard_range.end;
+                sealed.append(shard.take(usize::try_from(part.shard_range.end - part.shard_range.start)?));
             }
-            sealed
-        } else {
-            let data = decode(shape, stripes.clone(), window.shards).await?;
-            let start = shape.stripe_range(first.stripe).context("a stripe beyond the end")?.start;
-            let wanted = usize::try_from(range.start - start)?..usize::try_from(range.end - start)?;
-            data[wanted].to_vec()
-        };
+            return Ok(sealed);
+        }
+        let data = decode(shape, stripes.clone(), whole(window.shards)).await?;
+        let start = shape.stripe_range(first.stripe).context("a stripe beyond the end")?.start;
+        let wanted = usize::try_from(range.start - start)?..usize::try_from(range.end - start)?;
+        let mut sealed = Pieces::default();
+        sealed.push(Bytes::from(data).slice(wanted));
         Ok(sealed)
     }
 
@@ -183,6 +188,11 @@ pub(super) fn blocks(shape: SegmentShape, stripes: &Range<u32>) -> anyhow::Resul
         bail!("stripes beyond the end of the segment");
     };
     Ok(first.start..last.end)
+}
+
+/// Each shard in one piece, as the code wants them.
+pub(super) fn whole(shards: BTreeMap<u16, Pieces>) -> BTreeMap<u16, Bytes> {
+    shards.into_iter().map(|(shard, pieces)| (shard, pieces.into_whole())).collect()
 }
 
 /// The segment's bytes of some stripes, from the same blocks of enough shards.

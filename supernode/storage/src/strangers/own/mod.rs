@@ -50,7 +50,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use self::{
     evidence::Evidence,
-    put::{encode, shards_bytes},
+    put::{Sealed, encode, shards_bytes},
     tabs::ExtraStatus,
 };
 

@@ -20,7 +20,7 @@ use shared::{
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Moved, Own, blocking, catalog::Stored};
-use crate::commits::committed;
+use crate::{commits::committed, store::Spool};
 
 /// Read at once from the source.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -160,19 +160,19 @@ impl Own {
     async fn put_segment(self: &Arc<Self>, sealed: Vec<u8>, moved: &Moved) -> anyhow::Result<Stored> {
         let _place = self.segments_at_once.acquire().await?;
         let profile = Profile::for_network(independent(&self.holders()));
-        self.spread(sealed, profile, moved).await
+        self.spread(Sealed::Memory(sealed.into()), profile, moved).await
     }
 
     /// Sends a segment's shards to holders. On return enough of them signed for it, and it is an intent with its leases.
     /// The caller has one of the places in memory.
     pub(super) async fn spread(
         self: &Arc<Self>,
-        sealed: Vec<u8>,
+        sealed: Sealed,
         profile: Profile,
         moved: &Moved,
     ) -> anyhow::Result<Stored> {
         let holders = self.holders();
-        let bytes = sealed.len() as u64;
+        let bytes = sealed.size();
         let shape = SegmentShape::new(profile, bytes).context("a segment without bytes")?;
         let memory = self.memory.take(shards_bytes(shape)?);
         let (record, encoded) = blocking(move || encode(shape, &sealed, memory)).await?;
@@ -252,14 +252,44 @@ pub(super) fn shards_of(shape: SegmentShape, encoded: &Bytes) -> anyhow::Result<
     Ok((0..shape.profile().total_shards()).map(shard).collect())
 }
 
+/// A segment's bytes before they are coded.
+pub enum Sealed {
+    /// As they come from a source that this node trusts to be quick.
+    Memory(Bytes),
+    /// Put aside while a client took its time.
+    Spool(Spool),
+}
+
+impl Sealed {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Spool(spool) => spool.size(),
+        }
+    }
+
+    /// The bytes `range`, from `buffer` where they are not in memory already.
+    fn bytes<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> anyhow::Result<&'a [u8]> {
+        let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
+        match self {
+            Self::Memory(bytes) => bytes.get(start..end).context("a stripe beyond the end"),
+            Self::Spool(spool) => {
+                buffer.resize(end - start, 0);
+                spool.read(range.start, buffer).context("reading what was put aside")?;
+                Ok(buffer)
+            }
+        }
+    }
+}
+
 /// A segment's record and its shards in a row, encoded into `memory` on several cores side by side. `sealed` is of that
 /// shape, and `memory` has [`shards_bytes`] of it.
 ///
 /// # Errors
-/// Our own mistakes alone.
+/// What the disk says, where the bytes are there; else our own mistakes alone.
 pub fn encode(
     shape: SegmentShape,
-    sealed: &[u8],
+    sealed: &Sealed,
     mut memory: Vec<u8>,
 ) -> anyhow::Result<(SegmentRecord, Bytes)> {
     let shard_bytes = usize::try_from(shape.shard_bytes())?;
@@ -295,13 +325,14 @@ pub fn encode(
 fn encode_part(
     shape: SegmentShape,
     stripes: Range<u32>,
-    sealed: &[u8],
+    sealed: &Sealed,
     mut places: Vec<&mut [u8]>,
 ) -> anyhow::Result<SegmentEncoder> {
     let mut encoder = SegmentEncoder::starting_at(shape, stripes.start);
+    let mut buffer = Vec::new();
     for stripe in stripes {
         let range = shape.stripe_range(stripe).context("a stripe beyond the end")?;
-        let data = &sealed[usize::try_from(range.start)?..usize::try_from(range.end)?];
+        let data = sealed.bytes(range, &mut buffer)?;
         encoder.stripe(data, |shard, block| {
             if let Some(place) = places[usize::from(shard)].split_off_mut(..block.len()) {
                 place.copy_from_slice(block);

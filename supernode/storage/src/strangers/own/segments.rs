@@ -4,7 +4,6 @@
 use std::{ops::Range, sync::Arc};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use shared::{
     base::SegmentId,
@@ -14,10 +13,11 @@ use shared::{
     },
 };
 
-use super::{Own, blocking, catalog::Stored};
+use super::{Own, Sealed, blocking, catalog::Stored};
 use crate::{
     commits::committed,
-    store::{ByteStream, StoreError},
+    pieces::Pieces,
+    store::{ByteStream, Spool, StoreError},
 };
 
 /// What a reader fetches at once, and twice that is what it has in memory: 16 stripes of 4/12.
@@ -26,24 +26,17 @@ const WINDOW_BYTES: u64 = 4 << 20;
 const WINDOWS: usize = 2;
 
 impl Own {
-    /// Codes and sends a segment of `bytes`. It is durable on return, and unsettled.
+    /// Codes and sends a segment. It is durable on return, and unsettled.
     ///
     /// # Errors
     /// Says why: mostly that too few holders took a shard. Nothing is kept then.
     pub(in crate::strangers) async fn put_unsettled(
         self: &Arc<Self>,
-        sealed: ByteStream,
-        bytes: u64,
+        sealed: Spool,
         profile: Profile,
     ) -> anyhow::Result<SegmentRecord> {
-        // Before the bytes are read, so that those that wait take no memory.
         let _place = self.segments_at_once.acquire().await?;
-        let mut segment = Vec::with_capacity(usize::try_from(bytes)?);
-        let mut sealed = sealed;
-        while let Some(piece) = sealed.try_next().await? {
-            segment.extend_from_slice(&piece);
-        }
-        let stored = self.spread(segment, profile, &(Arc::new(|_| {}) as super::Moved)).await?;
+        let stored = self.spread(Sealed::Spool(sealed), profile, &(Arc::new(|_| {}) as super::Moved)).await?;
         // What cannot be watched over is refused while nothing refers to it.
         if let Err(error) = self.watch_over(&stored) {
             self.give_up(stored.record.encode().0).await?;
@@ -100,7 +93,8 @@ impl Own {
             let (own, stored) = (Arc::clone(&own), Arc::clone(&stored));
             async move { own.window(segment, &stored, window).await }
         });
-        Ok(read.buffered(WINDOWS).boxed())
+        let pieces = |window: Pieces| futures::stream::iter(window.into_iter().map(Ok));
+        Ok(read.buffered(WINDOWS).map_ok(pieces).try_flatten().boxed())
     }
 
     async fn window(
@@ -108,10 +102,9 @@ impl Own {
         segment: SegmentId,
         stored: &Stored,
         window: Range<u64>,
-    ) -> std::io::Result<Bytes> {
+    ) -> std::io::Result<Pieces> {
         let read = self.read_segment(segment, stored, window).await;
-        let error = |error| std::io::Error::other(StoreError::Holders(format!("{error:#}")));
-        read.map(Bytes::from).map_err(error)
+        read.map_err(|error| std::io::Error::other(StoreError::Holders(format!("{error:#}"))))
     }
 }
 

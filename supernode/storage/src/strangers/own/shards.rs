@@ -26,6 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::{Moved, Own, blocking};
 use crate::{
+    pieces::Pieces,
     store,
     strangers::exchange::{self, ExchangeError},
 };
@@ -39,7 +40,7 @@ const DROP_TRIES: u32 = 4;
 /// What a read was for, and whom it found out.
 pub(super) struct Window {
     /// The same bytes of each shard that came.
-    pub(super) shards: BTreeMap<u16, Bytes>,
+    pub(super) shards: BTreeMap<u16, Pieces>,
     /// Shard, holder, and whether it sent something else.
     pub(super) missing: Vec<(u16, PublicKey, bool)>,
     /// The same of tabs, whose shards count nothing.
@@ -167,7 +168,7 @@ impl Own {
         root: BlobRoot,
         shard_bytes: u64,
         range: Range<u64>,
-    ) -> Result<Bytes, FetchFailure> {
+    ) -> Result<Pieces, FetchFailure> {
         let asked = self.ask(holder, Ask::HandOut { root, range: range.clone() }, None).await;
         open_payload(asked, root, shard_bytes, range).await
     }
@@ -178,7 +179,7 @@ impl Own {
         root: BlobRoot,
         shard_bytes: u64,
         range: Range<u64>,
-    ) -> Result<Bytes, FetchFailure> {
+    ) -> Result<Pieces, FetchFailure> {
         let asked = self.ask_tab(tab, Ask::HandOut { root, range: range.clone() }, None).await;
         open_payload(asked, root, shard_bytes, range).await
     }
@@ -324,7 +325,7 @@ async fn open_payload(
     root: BlobRoot,
     shard_bytes: u64,
     range: Range<u64>,
-) -> Result<Bytes, FetchFailure> {
+) -> Result<Pieces, FetchFailure> {
     let failure = |error| match error {
         ExchangeError::Refused(Refusal::NotFound) => FetchFailure::Lost,
         ExchangeError::Protocol => FetchFailure::Wrong,
@@ -338,9 +339,8 @@ async fn open_payload(
             }
             let slice = exchange::read_payload(&mut reader, payload_bytes, |_| {}).await.map_err(failure)?;
             let shape = BlobShape::new(shard_bytes).ok_or(FetchFailure::Wrong)?;
-            let verified =
-                tokio::task::spawn_blocking(move || store::open_slice(root, shape, &range, &slice)).await;
-            verified.map_err(|_| FetchFailure::Unavailable)?.map_err(|_| FetchFailure::Wrong)
+            // At most some milliseconds, for which another thread is not worth its price.
+            store::open_slice(root, shape, &range, &slice).map_err(|_| FetchFailure::Wrong)
         }
         _ => Err(FetchFailure::Wrong),
     }

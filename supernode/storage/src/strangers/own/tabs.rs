@@ -275,9 +275,9 @@ impl Own {
             let start = shard.len() as u64;
             let range = start..(start + MAX_HAND_OUT_BYTES).min(place.bytes);
             let fetched = self.fetch(holder, root, place.bytes, range).await;
-            let part =
+            let mut part =
                 fetched.map_err(|failure| anyhow::anyhow!("its holder does not hand it out: {failure:?}"))?;
-            shard.extend_from_slice(&part);
+            part.take_into(part.len(), &mut shard);
         }
         let payload = tokio::task::spawn_blocking(move || {
             let tree = HashTree::of(&shard)?;

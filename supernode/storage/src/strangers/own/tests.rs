@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use shared::{
     base::BlobRoot,
     storage::{
@@ -184,9 +186,11 @@ async fn who_was_asked_and_never_answered_is_remembered_until_the_segment_goes()
     assert!(own.catalog.segment(segment).unwrap().is_none());
 }
 
-#[test]
-fn a_segment_encoded_side_by_side_has_the_same_shards() {
-    let check = |profile: Profile, bytes: u64| {
+#[tokio::test]
+async fn a_segment_encoded_side_by_side_has_the_same_shards() {
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = crate::store::BlobStore::open(directory.path(), 1 << 30).unwrap();
+    let check = async |profile: Profile, bytes: u64| {
         let sealed: Vec<u8> =
             (0..bytes).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect();
         let shape = SegmentShape::new(profile, bytes).unwrap();
@@ -200,17 +204,22 @@ fn a_segment_encoded_side_by_side_has_the_same_shards() {
             fed.unwrap();
         }
         let roots = encoder.finish().unwrap().iter().map(|tree| tree.root()).collect();
-        // What was in it before does not matter.
-        let memory = vec![7; put::shards_bytes(shape).unwrap()];
-        let (record, encoded) = put::encode(shape, &sealed, memory).unwrap();
-        let side_by_side = put::shards_of(shape, &encoded).unwrap();
-        assert_eq!(record, SegmentRecord::new(shape, roots).unwrap(), "{profile:?} {bytes}");
-        assert!(side_by_side.into_values().eq(shards), "{profile:?} {bytes}");
+        let expected = SegmentRecord::new(shape, roots).unwrap();
+        let pieces: Vec<_> = sealed.chunks(10_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let spool = blobs.spool(futures::stream::iter(pieces).boxed()).await.unwrap();
+        for sealed in [Sealed::Memory(sealed.into()), Sealed::Spool(spool)] {
+            // What was in it before does not matter.
+            let memory = vec![7; put::shards_bytes(shape).unwrap()];
+            let (record, encoded) = put::encode(shape, &sealed, memory).unwrap();
+            let side_by_side = put::shards_of(shape, &encoded).unwrap();
+            assert_eq!(record, expected, "{profile:?} {bytes}");
+            assert!(side_by_side.into_values().eq(shards.iter().cloned()), "{profile:?} {bytes}");
+        }
     };
     let copies = Profile::new(1, 3).unwrap();
     for profile in [copies, Profile::SMALL, Profile::MIDDLE] {
         for bytes in [1, 5000, 65_536, 300_000, 1_048_576, 5_000_001] {
-            check(profile, bytes);
+            check(profile, bytes).await;
         }
     }
 }

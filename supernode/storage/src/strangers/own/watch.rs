@@ -218,8 +218,8 @@ impl Own {
             self.report(segment, &window.missing);
             let wanted = wanted.clone();
             restored = blocking(move || {
-                let mut decoder = StripeDecoder::new(shape);
-                for (stripe, blocks) in get::each_stripe(shape, stripes, &window.shards)? {
+                let (mut decoder, shards) = (StripeDecoder::new(shape), get::whole(window.shards));
+                for (stripe, blocks) in get::each_stripe(shape, stripes, &shards)? {
                     decoder.restore(stripe, &blocks, &wanted, |shard, block| {
                         if let Some(bytes) = restored.get_mut(&shard) {
                             bytes.extend_from_slice(block);
