@@ -17,7 +17,9 @@ use prost::Message as _;
 use shared::{
     base::{BlobRoot, SegmentId, UnixSeconds},
     cdn::{
-        blob::{BlobHashes, BlobShape, GROUP_BYTES, HashTree, MAX_BLOB_BYTES, PAGE_BYTES},
+        blob::{
+            BlobHashes, BlobShape, GROUP_BYTES, HashTree, MAX_BLOB_BYTES, PAGE_BYTES, SliceError, read_slice,
+        },
         bulk::{Answer, AnswerReader, read_open},
         introduction::{MAX_DESCRIPTION_BYTES, MAX_HOPS},
         manifest::{MAX_ASSETS, Manifest, Pin, SitePath},
@@ -69,6 +71,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("storage_segment", storage_segment),
     ("storage_path", storage_path),
     ("storage_proof", storage_proof),
+    ("storage_slice", storage_slice),
     ("websocket", websocket::websocket),
     ("storage_holder", storage_holder),
     ("storage_lease", storage_lease),
@@ -323,6 +326,24 @@ fn storage_proof(data: &[u8]) {
             fault != Fault::Signature && (fault == Fault::Malformed || signed.len() <= MAX_ANSWER_BYTES)
         ),
     }
+}
+
+/// Which groups, and a slice of them. Whatever is verified is the blob's.
+fn storage_slice(data: &[u8]) {
+    let Some(([first, count], slice)) = data.split_first_chunk() else { return };
+    let groups = u32::from(*first)..u32::from(*first) + u32::from(*count);
+    let blob = [7; 40_000];
+    let tree = HashTree::of(&blob).expect("a blob is longer");
+    let mut next = groups.start;
+    let read = read_slice(tree.root(), tree.shape(), &groups, slice, |group, place| {
+        assert_eq!(group, next, "groups come in order");
+        next += 1;
+        let bytes = tree.shape().group_bytes(group).expect("it is in the blob");
+        assert_eq!(place.len() as u64, bytes.end - bytes.start);
+        assert!(slice[place].iter().all(|byte| *byte == 7), "what was verified is the blob's");
+        Ok::<_, SliceError>(())
+    });
+    assert!(read.is_err() || next >= groups.end.min(tree.shape().groups()), "all of them, or an error");
 }
 
 /// An advert as it came, and one that its node signed whatever it says.

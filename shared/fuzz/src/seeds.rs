@@ -290,7 +290,7 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
     let part = |salt| StreamPart { shape, salt: [salt; 16], segments: vec![SegmentId([salt; 32]); 2] };
     let bodies = [
         (Sealing::XChaCha20Poly1305, Body::Inline(vec![5; 40])),
-        (Sealing::Plain, Body::Inline(Vec::new())),
+        (Sealing::Plain, Body::Inline(vec![5; 40])),
         (Sealing::Aes256Gcm, Body::Inline(vec![5; 40])),
         (Sealing::XChaCha20Poly1305, Body::Parts(vec![part(1), part(2)])),
     ];
@@ -309,6 +309,13 @@ fn storage(writer: &Keypair) -> Vec<(&'static str, Vec<u8>)> {
         let signed = answer(&challenge, &tree, &groups, writer);
         let contents = storage_wire::SignedProofAnswer::decode(signed.as_slice()).expect("just made").answer;
         seeds.extend([("storage_proof", signed), ("storage_proof", contents)]);
+    }
+    let tree = HashTree::of(&[7; 40_000]).expect("a blob is longer");
+    for (first, end) in [(0, 3), (1, 2), (2, 3)] {
+        let bytes = tree.shape().groups_bytes(&(u32::from(first)..u32::from(end)));
+        let payload = vec![7; usize::try_from(bytes.end - bytes.start).expect("three groups fit")];
+        let slice = tree.slice(&(u32::from(first)..u32::from(end)), &payload).expect("it has them");
+        seeds.push(("storage_slice", [vec![first, end - first], slice].concat()));
     }
     seeds
 }
