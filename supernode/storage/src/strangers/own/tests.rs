@@ -13,6 +13,7 @@ use shared::{
 };
 
 use super::*;
+use crate::store::{BlobStore, Blobs as _};
 
 /// An owner whose network nobody is in.
 async fn own(directory: &Path) -> Arc<Own> {
@@ -189,7 +190,7 @@ async fn who_was_asked_and_never_answered_is_remembered_until_the_segment_goes()
 #[tokio::test]
 async fn a_segment_encoded_side_by_side_has_the_same_shards() {
     let directory = tempfile::tempdir().unwrap();
-    let blobs = crate::store::BlobStore::open(directory.path(), 1 << 30).unwrap();
+    let blobs = BlobStore::open(directory.path(), 1 << 30).unwrap();
     let check = async |profile: Profile, bytes: u64| {
         let sealed: Vec<u8> =
             (0..bytes).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect();
