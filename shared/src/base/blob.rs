@@ -22,7 +22,7 @@ mod leaves;
 mod shape;
 mod slice;
 
-pub use hasher::{BlobHasher, HashTree, TooLong};
+pub use hasher::{BlobHasher, HashTree, TooLong, group_hash};
 pub use hashes::{BlobHashes, VerifyError};
 pub use leaves::{LEAF_BYTES, LeafError, ProveError, prove_leaves, verify_leaves};
 pub use shape::{BlobShape, GROUP_BYTES, HASH_BYTES, MAX_BLOB_BYTES, PAGE_BYTES, PAGE_GROUPS};

@@ -9,7 +9,7 @@ use super::{BlobShape, GROUP_BYTES, MAX_BLOB_BYTES, PAGE_GROUPS, SubtreeHash, Ve
 use crate::base::BlobRoot;
 
 /// The hash of a group that is not the whole blob.
-pub(super) fn group_hash(index: u32, data: &[u8]) -> SubtreeHash {
+pub fn group_hash(index: u32, data: &[u8]) -> SubtreeHash {
     let mut hasher = Hasher::new();
     hasher.set_input_offset(u64::from(index) * GROUP_BYTES);
     hasher.update(data).finalize_non_root()

@@ -31,6 +31,15 @@ impl<S> IdleLimit<S> {
         self.deadline.as_mut().reset(Instant::now() + self.limit);
     }
 
+    /// What one direction said: it moved, or has to be waited for.
+    fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() {
+            return self.quiet(context);
+        }
+        self.moved();
+        polled
+    }
+
     /// For a direction that has nothing to give: has the other been quiet for too long as well?
     fn quiet<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         ready!(self.deadline.as_mut().poll(context));
@@ -44,13 +53,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleLimit<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(context, buffer) {
-            Poll::Pending => self.quiet(context),
-            ready => {
-                self.moved();
-                ready
-            }
-        }
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.watch(context, polled)
     }
 }
 
@@ -60,13 +64,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleLimit<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Pending => self.quiet(context),
-            ready => {
-                self.moved();
-                ready
-            }
-        }
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(context, polled)
     }
 
     fn poll_write_vectored(
@@ -74,13 +73,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleLimit<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(context, bytes) {
-            Poll::Pending => self.quiet(context),
-            ready => {
-                self.moved();
-                ready
-            }
-        }
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.watch(context, polled)
     }
 
     /// So that a long body is not copied behind its head.

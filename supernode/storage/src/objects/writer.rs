@@ -150,7 +150,7 @@ pub(super) async fn write(
         return Ok(Written { plain_bytes, sealing, body, stored });
     }
     let mut sealer = Sealer::new(sealing, &key.stream(&salt));
-    let mut spool = Spool { stored: Stored::new(Arc::clone(segments)), current: None, room: 0 };
+    let mut cutter = Cutter { stored: Stored::new(Arc::clone(segments)), current: None, room: 0 };
     sealer.update(&head, &mut sealed)?;
     drop(head);
     while let Some(piece) = bytes.next().await {
@@ -158,25 +158,25 @@ pub(super) async fn write(
         if sealed.len() >= PIECE_BYTES {
             // As much room as this one came to need: what a body brings at once varies little.
             let next = Vec::with_capacity(sealed.len());
-            spool.push(mem::replace(&mut sealed, next).into()).await?;
+            cutter.push(mem::replace(&mut sealed, next).into()).await?;
         }
     }
     let shape: StreamShape = sealer.finish(&mut sealed);
-    spool.push(sealed.into()).await?;
-    let stored = spool.finish().await?;
+    cutter.push(sealed.into()).await?;
+    let stored = cutter.finish().await?;
     let part = Part { shape, salt, segments: stored.done.iter().map(|stored| stored.id).collect() };
     Ok(Written { plain_bytes: shape.plain_bytes(), sealing, body: Body::Parts(vec![part]), stored })
 }
 
 /// Cuts a stream of sealed bytes into segments.
-struct Spool {
+struct Cutter {
     stored: Stored,
     /// The segment that is filling. An item without bytes ends it; without that one it is thrown away.
     current: Option<mpsc::Sender<Option<Bytes>>>,
     room: u64,
 }
 
-impl Spool {
+impl Cutter {
     async fn push(&mut self, mut sealed: Bytes) -> Result<(), StoreError> {
         while !sealed.is_empty() {
             if self.current.is_none() {

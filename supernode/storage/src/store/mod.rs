@@ -203,10 +203,7 @@ pub(crate) fn open_slice(
     slice: &Bytes,
 ) -> Result<Pieces, StoreError> {
     let mut groups = Pieces::default();
-    slices::import(root, shape, range, slice, |_, place| {
-        groups.push(slice.slice(place));
-        Ok(())
-    })?;
+    slices::import(root, shape, range, slice, |_, place| groups.push(slice.slice(place)))?;
     let skip = usize::try_from(range.start % GROUP_BYTES).map_err(|_| StoreError::TooLong)?;
     let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| StoreError::TooLong)?;
     if skip.saturating_add(length) > groups.len() {

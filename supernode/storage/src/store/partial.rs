@@ -14,7 +14,7 @@ use std::{
 
 use shared::base::{
     BlobRoot,
-    blob::{BlobShape, GROUP_BYTES},
+    blob::{BlobShape, GROUP_BYTES, group_hash},
 };
 
 use super::{Held, StoreError, slices, state::State};
@@ -110,17 +110,20 @@ impl Partial {
 
     fn take(&mut self, root: BlobRoot, range: &Range<u64>, slice: &[u8]) -> Result<(), StoreError> {
         let Self { file, shape, hashes, missing, .. } = self;
-        slices::import(root, *shape, range, slice, |group, place| {
-            let bytes = &slice[place];
+        let mut verified = Vec::new();
+        let read = slices::import(root, *shape, range, slice, |group, place| verified.push((group, place)));
+        // What came before a slice broke off is the blob's all the same.
+        for (group, place) in verified {
             let hash = hashes.get_mut(group as usize).ok_or(StoreError::Forged { expected: root })?;
             if hash.is_none() {
+                let bytes = &slice[place];
                 file.seek(SeekFrom::Start(u64::from(group) * GROUP_BYTES))?;
                 file.write_all(bytes)?;
-                *hash = Some(slices::group_hash(group, bytes));
+                *hash = Some(group_hash(group, bytes));
                 *missing -= 1;
             }
-            Ok(())
-        })
+        }
+        read
     }
 
     /// Puts the blob in its place, for good, and leases it. Blocks on the disk and the network.

@@ -10,10 +10,10 @@ use std::{
 use bytes::Bytes;
 use shared::base::{
     BlobRoot,
-    blob::{BlobShape, GROUP_BYTES, HASH_BYTES, HashTree},
+    blob::{BlobShape, GROUP_BYTES, HASH_BYTES, HashTree, group_hash},
 };
 
-use super::{Held, StoreError, bucket::ObjectSource, slices::group_hash};
+use super::{Held, StoreError, bucket::ObjectSource};
 
 /// Read at a time.
 const READ_GROUPS: u32 = 16;
