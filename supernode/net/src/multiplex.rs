@@ -33,6 +33,9 @@ use yamux::{Connection, ConnectionError, DEFAULT_CREDIT, Mode, Stream};
 /// What the Yamux crate takes as one frame.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
+/// A frame's head (Yamux specification, "Framing").
+const HEAD_BYTES: usize = 12;
+
 /// What a stream may have before anybody measured anything (Yamux specification, "Flow Control").
 const FIRST_WINDOW_BYTES: usize = DEFAULT_CREDIT as usize;
 
@@ -51,9 +54,11 @@ pub(crate) struct Muxer<Socket> {
 }
 
 impl Multiplex {
-    /// `streams` may be open on a connection, of both sides together. A peer that opens more is told to go away.
-    pub(crate) fn new(streams: usize) -> Self {
+    /// `streams` may be open on a connection, of both sides together. A peer that opens more is told to go away. What is
+    /// written goes in frames of `frame_bytes`, heads included.
+    pub(crate) fn new(streams: usize, frame_bytes: usize) -> Self {
         let mut config = yamux::Config::default();
+        config.set_split_send_size(frame_bytes - HEAD_BYTES);
         config.set_max_num_streams(streams);
         // The crate lends to a stream only what no other may claim, so this difference bounds the growth of each.
         let growth = FRAME_BYTES_MAX - FIRST_WINDOW_BYTES;
@@ -246,7 +251,7 @@ mod tests {
         let dialled = tokio::net::TcpStream::connect(listener.local_addr().expect("an address"));
         let (dialled, accepted) = tokio::join!(dialled, listener.accept());
         let socket = TcpStream(accepted.expect("accepted").0);
-        let Ok(muxer) = Multiplex::new(streams).upgrade_inbound(socket, "/yamux/1.0.0").await;
+        let Ok(muxer) = Multiplex::new(streams, 16 * KIB).upgrade_inbound(socket, "/yamux/1.0.0").await;
         (muxer, Peer(dialled.expect("connected")))
     }
 

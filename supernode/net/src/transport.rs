@@ -36,6 +36,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// a window of 256 KiB, so this also bounds what one connection can make us buffer: 64.75 MiB.
 const STREAMS_PER_CONNECTION: usize = 256;
 
+/// What a stream writes goes in frames of this: others on the same line, perhaps a slow one, wait for one at a time.
+const FRAME_BYTES: usize = 16 * 1024;
+/// Between nodes, whose lines are quick: one system call takes as much, and four records of TLS hold it.
+const LONG_FRAME_BYTES: usize = 64 * 1024;
+
 /// The largest WebSocket frame taken from one that we dialled. Yamux sends 16 KiB; some join a few.
 const WEBSOCKET_FRAME_BYTES: usize = 1024 * 1024;
 
@@ -54,7 +59,10 @@ pub(crate) fn build(
     let mut websocket_dialer = websocket::Config::new(named(tcp(config))?);
     websocket_dialer.set_max_data_size(WEBSOCKET_FRAME_BYTES);
     // In this order: the listener refuses all dials, and takes all that the dialler would listen on too.
-    let websocket = either(secured(websocket_listener, &security), secured(websocket_dialer, &security));
+    let websocket = either(
+        secured(websocket_listener, &security, FRAME_BYTES),
+        secured(websocket_dialer, &security, FRAME_BYTES),
+    );
 
     let mut quic_config = quic::Config::new(keypair);
     quic_config.max_concurrent_stream_limit = u32::try_from(STREAMS_PER_CONNECTION)?;
@@ -67,8 +75,8 @@ pub(crate) fn build(
 
     // A resolver takes every address there is, so it stands last and once. Secure WebSocket needs a
     // resolver below it, because the name is what the certificate is checked against.
-    let named = named(either(secured(tcp(config), &security), quic))?;
-    let all = either(either(secured(relay, &security), websocket), named.boxed());
+    let named = named(either(secured(tcp(config), &security, LONG_FRAME_BYTES), quic))?;
+    let all = either(either(secured(relay, &security, FRAME_BYTES), websocket), named.boxed());
     if config.listen.iter().any(|listen| listen.kind() == ListenKind::WebRtcDirect) {
         Ok(either(webrtc(config, keypair)?, all))
     } else {
@@ -120,7 +128,7 @@ fn public_only<T: Transport>(transport: T, config: &Config) -> Either<T, global_
     }
 }
 
-fn secured<T>(transport: T, security: &Security) -> Boxed<Output>
+fn secured<T>(transport: T, security: &Security, frame_bytes: usize) -> Boxed<Output>
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -131,7 +139,7 @@ where
     transport
         .upgrade(Version::V1Lazy)
         .authenticate(security.clone())
-        .multiplex(Multiplex::new(STREAMS_PER_CONNECTION))
+        .multiplex(Multiplex::new(STREAMS_PER_CONNECTION, frame_bytes))
         .timeout(HANDSHAKE_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()

@@ -89,8 +89,7 @@ fn encoded(profile: Profile, bytes: &[u8], mut each: impl FnMut(usize, &[u8])) {
 
 /// Our encoder, on one core, and nothing done with what it gives.
 fn named(profile: Profile, bytes: &Bytes, _: &mut Vec<u8>) {
-    let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
-    let mut encoder = SegmentEncoder::new(shape);
+    let mut encoder = SegmentEncoder::new(profile);
     for stripe in bytes.chunks(usize::from(profile.data_shards()) * BLOCK_BYTES) {
         let fed = encoder.stripe(stripe, |_, block| {
             black_box(block);
@@ -105,6 +104,6 @@ fn whole_path(profile: Profile, bytes: &Bytes, memory: &mut Vec<u8>) {
     let shape = SegmentShape::new(profile, bytes.len() as u64).expect("a lawful segment");
     let mut before = std::mem::take(memory);
     before.resize(shards_bytes(shape).expect("it fits"), 0);
-    let (_, shards) = encode(shape, &Sealed::Memory(bytes.clone()), before).expect("a whole segment");
-    *memory = shards.try_into_mut().expect("nobody else reads them").into();
+    let coded = encode(shape, &Sealed::Memory(bytes.clone()), before).expect("a whole segment");
+    *memory = coded.into_memory().try_into_mut().expect("nobody else reads them").into();
 }

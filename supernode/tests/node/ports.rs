@@ -51,6 +51,11 @@ fn garbage() -> Vec<Vec<u8>> {
     let mut noise = MULTISTREAM.to_vec();
     noise.extend_from_slice(b"\x07/noise\n");
     noise.extend_from_slice(&[0xff; 65_537]);
+    let mut tls = MULTISTREAM.to_vec();
+    tls.extend_from_slice(b"\x0b/tls/1.0.0\n");
+    // A handshake's record that says it has 16 KiB.
+    tls.extend_from_slice(b"\x16\x03\x01\x40\x00");
+    tls.extend_from_slice(&[0xff; 70_000]);
     let upgrade = b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     // A frame that says it has 2^63 - 1 bytes.
@@ -59,6 +64,7 @@ fn garbage() -> Vec<Vec<u8>> {
         random,
         endless,
         noise,
+        tls,
         huge_frame,
         b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".repeat(100),

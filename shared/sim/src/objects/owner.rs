@@ -8,7 +8,7 @@ use shared::{
     identity::{Keypair, PublicKey},
     storage::{
         custody::{self, Custody, Policy, Rhythm},
-        erasure::{Profile, SegmentEncoder, SegmentShape, StripeDecoder},
+        erasure::{Profile, SegmentEncoder, StripeDecoder},
         holders::FailedAudit,
         placement::{Need, place},
         proof::{Challenge, Verdict},
@@ -185,14 +185,13 @@ impl Owner {
     fn put(&mut self, number: u32) {
         let now = self.agenda.now();
         let bytes: Vec<u8> = (0..self.plan.bytes).map(|_| self.rng.next_u64().to_le_bytes()[0]).collect();
-        let shape = SegmentShape::new(PROFILE, bytes.len() as u64).expect("a lawful segment");
-        let (mut encoder, mut shards) = (SegmentEncoder::new(shape), vec![Vec::new(); 12]);
-        for stripe in 0..shape.stripes() {
-            let data = slice(&bytes, shape.stripe_range(stripe).expect("in range"));
+        let (mut encoder, mut shards) = (SegmentEncoder::new(PROFILE), vec![Vec::new(); 12]);
+        for stripe in bytes.chunks(usize::try_from(PROFILE.stripe_bytes()).expect("it fits any usize")) {
             let each = |shard: u16, block: &[u8]| shards[usize::from(shard)].extend_from_slice(block);
-            encoder.stripe(data, each).expect("stripes in order");
+            encoder.stripe(stripe, each).expect("stripes in order");
         }
-        let roots = encoder.finish().expect("all were fed").iter().map(HashTree::root).collect();
+        let (shape, trees) = encoder.finish().expect("a lawful segment");
+        let roots = trees.iter().map(HashTree::root).collect();
         let record = SegmentRecord::new(shape, roots).expect("a root each");
         let (segment, _) = record.encode();
         let need = Need {

@@ -99,7 +99,7 @@ impl StripeDecoder {
         let mut data = Vec::new();
         self.decode(stripe, blocks, &mut data)?;
         let mut restored = BTreeMap::new();
-        self.encoder.encode(self.shape, stripe, &data, |shard, block| {
+        self.encoder.encode(self.shape.profile(), &data, |shard, block| {
             if wanted.contains(&shard) {
                 restored.insert(shard, block.to_vec());
             }

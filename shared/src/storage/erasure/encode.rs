@@ -2,7 +2,7 @@
 
 use reed_solomon_simd::ReedSolomonEncoder;
 
-use super::{BLOCK_BYTES, Codec, Profile, SegmentShape};
+use super::{BLOCK_BYTES, Codec, MAX_SEGMENT_BYTES, Profile, SegmentShape};
 use crate::base::blob::{BlobHasher, GROUP_BYTES, HashTree};
 
 /// Each block but those of the last stripe is as many groups of its shard.
@@ -12,100 +12,117 @@ const _: () = assert!(GROUPS_OF_A_BLOCK as u64 * GROUP_BYTES == BLOCK_BYTES, "a 
 /// Why a segment cannot be encoded as it was fed: its feeder erred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// All stripes were fed.
-    #[error("the segment has {stripes} stripes, and one more was fed")]
-    Finished {
-        /// How many there are.
-        stripes: u32,
-    },
-    /// Not all stripes were fed.
-    #[error("the segment has {stripes} stripes, and {fed} were fed")]
-    Unfinished {
-        /// How many there are.
-        stripes: u32,
+    /// A stripe came behind one that was not full, or more than a segment may have.
+    #[error("the segment ended after {stripes} stripes, and one more was fed")]
+    Ended {
         /// How many came.
-        fed: u32,
+        stripes: u32,
     },
-    /// The stripe has another length.
-    #[error("stripe {stripe} has {expected} bytes, and {found} were fed")]
+    /// There are stripes between what was encoded and what was to be appended, or before it.
+    #[error("stripe {expected} comes next, and stripe {found} was fed")]
+    Gap {
+        /// Which comes next.
+        expected: u32,
+        /// Which came.
+        found: u32,
+    },
+    /// The stripe is empty, or too long.
+    #[error("stripe {stripe} has {found} bytes, where 1 to {most} belong")]
     Length {
         /// The stripe.
         stripe: u32,
         /// What came.
         found: u64,
-        /// What belongs there.
-        expected: u64,
+        /// What a full one has.
+        most: u64,
     },
+    /// Nothing was fed.
+    #[error("a segment has at least one byte")]
+    Empty,
 }
 
 /// Encodes a segment from front to back and learns the name of each shard; or a part of it, where several encode it side
-/// by side.
+/// by side. How long the segment is shows only at its end.
 pub struct SegmentEncoder {
-    shape: SegmentShape,
+    profile: Profile,
     blocks: BlockEncoder,
     hashers: Vec<BlobHasher>,
     first: u32,
     next: u32,
+    /// From `first` on.
+    bytes: u64,
 }
 
 impl SegmentEncoder {
-    /// Begins a segment of this shape.
-    pub fn new(shape: SegmentShape) -> Self {
-        Self::starting_at(shape, 0)
+    /// Begins a segment of this profile.
+    pub fn new(profile: Profile) -> Self {
+        Self::starting_at(profile, 0)
     }
 
     /// Begins such a segment at a stripe; who encodes what comes before it [appends](Self::append) this.
-    pub fn starting_at(shape: SegmentShape, stripe: u32) -> Self {
+    pub fn starting_at(profile: Profile, stripe: u32) -> Self {
         let before = stripe.saturating_mul(GROUPS_OF_A_BLOCK);
-        let hashers = (0..shape.profile().total_shards()).map(|_| BlobHasher::starting_at(before)).collect();
-        Self { shape, blocks: BlockEncoder::default(), hashers, first: stripe, next: stripe }
+        let hashers = (0..profile.total_shards()).map(|_| BlobHasher::starting_at(before)).collect();
+        Self { profile, blocks: BlockEncoder::default(), hashers, first: stripe, next: stripe, bytes: 0 }
     }
 
     /// Takes what another encoded of the stripes that come next.
     ///
     /// # Errors
-    /// [`EncodeError::Unfinished`] where there are stripes between; nothing was taken then.
+    /// [`EncodeError::Gap`] or [`EncodeError::Ended`]; nothing was taken then.
     pub fn append(&mut self, next: Self) -> Result<(), EncodeError> {
         if next.first != self.next {
-            return Err(EncodeError::Unfinished { stripes: next.first, fed: self.next });
+            return Err(EncodeError::Gap { expected: self.next, found: next.first });
         }
+        self.room_for(next.bytes)?;
         self.next = next.next;
+        self.bytes += next.bytes;
         for (hasher, next) in self.hashers.iter_mut().zip(next.hashers) {
             hasher.append(next).expect("a shard is far shorter than a blob may be");
         }
         Ok(())
     }
 
-    /// Takes the bytes of the next stripe, and hands each shard's next block to `each`, in order of shards.
+    /// Takes the bytes of the next stripe, and hands each shard's next block to `each`, in order of shards. Each stripe but
+    /// the last is full.
     ///
     /// # Errors
-    /// [`EncodeError::Finished`] or [`EncodeError::Length`]; nothing was taken then.
+    /// [`EncodeError::Ended`] or [`EncodeError::Length`]; nothing was taken then.
     pub fn stripe(&mut self, data: &[u8], mut each: impl FnMut(u16, &[u8])) -> Result<(), EncodeError> {
-        let (stripe, stripes) = (self.next, self.shape.stripes());
-        let range = self.shape.stripe_range(stripe).ok_or(EncodeError::Finished { stripes })?;
-        let (found, expected) = (data.len() as u64, range.end - range.start);
-        if found != expected {
-            return Err(EncodeError::Length { stripe, found, expected });
+        let (found, most) = (data.len() as u64, self.profile.stripe_bytes());
+        if found == 0 || found > most {
+            return Err(EncodeError::Length { stripe: self.next, found, most });
         }
+        self.room_for(found)?;
         self.next += 1;
+        self.bytes += found;
         let hashers = &mut self.hashers;
-        self.blocks.encode(self.shape, stripe, data, |shard, block| {
+        self.blocks.encode(self.profile, data, |shard, block| {
             hashers[usize::from(shard)].update(block).expect("a shard is far shorter than a blob may be");
             each(shard, block);
         });
         Ok(())
     }
 
-    /// The hash tree of each shard: its root is the shard's name.
+    /// The segment's geometry, and the hash tree of each shard: its root is the shard's name.
     ///
     /// # Errors
-    /// [`EncodeError::Unfinished`].
-    pub fn finish(self) -> Result<Vec<HashTree>, EncodeError> {
-        let (stripes, fed) = (self.shape.stripes(), self.next - self.first);
-        if fed < stripes {
-            return Err(EncodeError::Unfinished { stripes, fed });
+    /// [`EncodeError::Empty`]; [`EncodeError::Gap`] where what comes before was encoded by another.
+    pub fn finish(self) -> Result<(SegmentShape, Vec<HashTree>), EncodeError> {
+        if self.first > 0 {
+            return Err(EncodeError::Gap { expected: 0, found: self.first });
         }
-        Ok(self.hashers.into_iter().map(BlobHasher::finish).collect())
+        let shape = SegmentShape::new(self.profile, self.bytes).ok_or(EncodeError::Empty)?;
+        Ok((shape, self.hashers.into_iter().map(BlobHasher::finish).collect()))
+    }
+
+    fn room_for(&self, more: u64) -> Result<(), EncodeError> {
+        let stripe_bytes = self.profile.stripe_bytes();
+        let end = u64::from(self.first) * stripe_bytes + self.bytes;
+        if !end.is_multiple_of(stripe_bytes) || end + more > MAX_SEGMENT_BYTES {
+            return Err(EncodeError::Ended { stripes: self.next });
+        }
+        Ok(())
     }
 }
 
@@ -118,20 +135,13 @@ pub(super) struct BlockEncoder {
 }
 
 impl BlockEncoder {
-    /// Hands block after block of `stripe` to `each`. `data` has the stripe's length.
-    pub(super) fn encode(
-        &mut self,
-        shape: SegmentShape,
-        stripe: u32,
-        data: &[u8],
-        mut each: impl FnMut(u16, &[u8]),
-    ) {
-        let profile = shape.profile();
+    /// Hands block after block of the stripe `data` to `each`; it has a byte at least, and no more than a full one.
+    pub(super) fn encode(&mut self, profile: Profile, data: &[u8], mut each: impl FnMut(u16, &[u8])) {
         if profile.codec() == Codec::Copies {
             return (0..profile.total_shards()).for_each(|shard| each(shard, data));
         }
-        let range = shape.block_range(stripe).expect("the caller knows its stripes");
-        let block_bytes = usize::try_from(range.end - range.start).expect("64 KiB fit any usize");
+        let block_bytes =
+            usize::try_from(profile.block_bytes(data.len() as u64)).expect("64 KiB fit any usize");
         let stripe_bytes = block_bytes * usize::from(profile.data_shards());
         let data = if data.len() == stripe_bytes {
             data

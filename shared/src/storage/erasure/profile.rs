@@ -1,5 +1,7 @@
 //! How many shards, and how many of them suffice.
 
+use super::BLOCK_BYTES;
+
 /// The most shards of a segment: the widest profile and half as many again. Bounds a segment's record.
 pub const MAX_SHARDS: u16 = 128;
 
@@ -67,6 +69,18 @@ impl Profile {
             (16, 40) => 26,
             // Half way between lost and whole, which 4/12 keeps too.
             (data, total) => (data + total) / 2,
+        }
+    }
+    /// What a full stripe takes of a segment: a block of each of the k.
+    pub const fn stripe_bytes(self) -> u64 {
+        BLOCK_BYTES * self.data as u64
+    }
+
+    /// The length of the blocks of a stripe of so many bytes. The code works on 16-bit words, so they are even.
+    pub(super) const fn block_bytes(self, stripe_bytes: u64) -> u64 {
+        match self.codec() {
+            Codec::Copies => stripe_bytes,
+            Codec::ReedSolomon => stripe_bytes.div_ceil(self.data as u64).next_multiple_of(2),
         }
     }
 }

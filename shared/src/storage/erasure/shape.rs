@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Codec, Profile};
+use super::Profile;
 
 /// One block of one shard, the unit of the code.
 pub const BLOCK_BYTES: u64 = 64 * 1024;
@@ -47,20 +47,21 @@ impl SegmentShape {
 
     /// Number of stripes, at least one.
     pub fn stripes(self) -> u32 {
-        u32::try_from(self.bytes.div_ceil(self.stripe_bytes())).expect("at most 1,024: 64 MiB of 64 KiB")
+        u32::try_from(self.bytes.div_ceil(self.profile.stripe_bytes()))
+            .expect("at most 1,024: 64 MiB of 64 KiB")
     }
 
     /// The bytes of the segment that stripe `index` holds, or nothing beyond the end.
     pub fn stripe_range(self, index: u32) -> Option<Range<u64>> {
-        let start = u64::from(index) * self.stripe_bytes();
-        (index < self.stripes()).then(|| start..(start + self.stripe_bytes()).min(self.bytes))
+        let start = u64::from(index) * self.profile.stripe_bytes();
+        (index < self.stripes()).then(|| start..(start + self.profile.stripe_bytes()).min(self.bytes))
     }
 
     /// The bytes of every shard's blob that belong to stripe `index`, or nothing beyond the end.
     pub fn block_range(self, index: u32) -> Option<Range<u64>> {
         let data = self.stripe_range(index)?;
         let start = u64::from(index) * BLOCK_BYTES;
-        Some(start..start + self.block_bytes(data.end - data.start))
+        Some(start..start + self.profile.block_bytes(data.end - data.start))
     }
 
     /// The length of every shard.
@@ -73,7 +74,7 @@ impl SegmentShape {
         let (mut at, end) = (range.start, range.end.min(self.bytes));
         let mut parts = Vec::new();
         while at < end {
-            let stripe = u32::try_from(at / self.stripe_bytes()).expect("at is in the segment");
+            let stripe = u32::try_from(at / self.profile.stripe_bytes()).expect("at is in the segment");
             let (data, block) = (self.stripe_range(stripe), self.block_range(stripe));
             let (data, block) = (data.expect("at is in it"), block.expect("at is in it"));
             let block_bytes = block.end - block.start;
@@ -88,19 +89,5 @@ impl SegmentShape {
             at += length;
         }
         parts
-    }
-
-    const fn stripe_bytes(self) -> u64 {
-        BLOCK_BYTES * self.profile.data_shards() as u64
-    }
-
-    /// The code works on 16-bit words, so its blocks are even.
-    fn block_bytes(self, stripe_bytes: u64) -> u64 {
-        match self.profile.codec() {
-            Codec::Copies => stripe_bytes,
-            Codec::ReedSolomon => {
-                stripe_bytes.div_ceil(u64::from(self.profile.data_shards())).next_multiple_of(2)
-            }
-        }
     }
 }

@@ -24,12 +24,14 @@ fn slice(bytes: &[u8], range: core::ops::Range<u64>) -> &[u8] {
 /// All shards of a segment, whole, and their trees.
 fn encode(shape: SegmentShape, segment: &[u8]) -> (Vec<Vec<u8>>, Vec<HashTree>) {
     let mut shards = vec![Vec::new(); usize::from(shape.profile().total_shards())];
-    let mut encoder = SegmentEncoder::new(shape);
+    let mut encoder = SegmentEncoder::new(shape.profile());
     for stripe in 0..shape.stripes() {
         let data = slice(segment, shape.stripe_range(stripe).unwrap());
         encoder.stripe(data, |shard, block| shards[usize::from(shard)].extend_from_slice(block)).unwrap();
     }
-    (shards, encoder.finish().unwrap())
+    let (found, trees) = encoder.finish().unwrap();
+    assert_eq!(found, shape);
+    (shards, trees)
 }
 
 fn blocks<'a>(
@@ -178,14 +180,29 @@ fn the_codec_computes_the_parity_it_always_did() {
 
 #[test]
 fn a_feeder_that_errs_is_told_and_nothing_is_taken() {
+    let full = vec![0; 256 * 1024];
+    let fed = |encoder: &mut SegmentEncoder, data: &[u8]| encoder.stripe(data, |_, _| {});
+    let mut encoder = SegmentEncoder::new(Profile::SMALL);
+    assert_eq!(SegmentEncoder::new(Profile::SMALL).finish().map(|_| ()), Err(EncodeError::Empty));
+    for wrong in [&[][..], &[0; 256 * 1024 + 1]] {
+        let length = EncodeError::Length { stripe: 0, found: wrong.len() as u64, most: 256 * 1024 };
+        assert_eq!(fed(&mut encoder, wrong), Err(length));
+    }
+    fed(&mut encoder, &full).unwrap();
+    let mut later = SegmentEncoder::starting_at(Profile::SMALL, 2);
+    fed(&mut later, &[0; 10]).unwrap();
+    assert_eq!(encoder.append(later), Err(EncodeError::Gap { expected: 1, found: 2 }));
+    let mut next = SegmentEncoder::starting_at(Profile::SMALL, 1);
+    fed(&mut next, &[0; 10]).unwrap();
+    let alone = SegmentEncoder::starting_at(Profile::SMALL, 1).finish().map(|_| ());
+    assert_eq!(alone, Err(EncodeError::Gap { expected: 0, found: 1 }));
+    encoder.append(next).unwrap();
+    assert_eq!(fed(&mut encoder, &full), Err(EncodeError::Ended { stripes: 2 }));
+    assert_eq!(encoder.finish().unwrap().0, shape(Profile::SMALL, 256 * 1024 + 10));
+    let mut longest = SegmentEncoder::starting_at(Profile::SMALL, 255);
+    fed(&mut longest, &full).unwrap();
+    assert_eq!(fed(&mut longest, &[0]), Err(EncodeError::Ended { stripes: 256 }));
     let shape = shape(Profile::SMALL, 10);
-    let mut encoder = SegmentEncoder::new(shape);
-    let wrong = encoder.stripe(&[0; 9], |_, _| panic!("nothing is handed out"));
-    assert_eq!(wrong, Err(EncodeError::Length { stripe: 0, found: 9, expected: 10 }));
-    let early = SegmentEncoder::new(shape).finish().map(|_| ());
-    assert_eq!(early, Err(EncodeError::Unfinished { stripes: 1, fed: 0 }));
-    encoder.stripe(&[0; 10], |_, _| {}).unwrap();
-    assert_eq!(encoder.stripe(&[0; 10], |_, _| {}), Err(EncodeError::Finished { stripes: 1 }));
     let mut decoder = StripeDecoder::new(shape);
     let (good, long) = ([0; 4], [0; 5]);
     let mut check = |stripe, blocks: &[(u16, &[u8])], expect| {

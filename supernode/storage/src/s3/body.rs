@@ -15,10 +15,21 @@ use s3s::{
     s3_error,
 };
 
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+
 use crate::objects::PlainStream;
 
 /// A client that sends nothing for so long does not keep its place.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A shorter body is hashed sooner than a thread begins.
+const ASIDE_FROM_BYTES: u64 = 1 << 20;
+/// Pieces of a body that wait for being hashed, each what one read from its connection brought.
+const PIECES_ASIDE: usize = 8;
+/// Bodies hashed aside; clients that take their time keep these places, and other bodies are hashed on their way.
+static ASIDE: Semaphore = Semaphore::const_new(8);
 
 /// What a client says of a body.
 #[derive(Default)]
@@ -53,10 +64,67 @@ impl Outcome {
 struct Inspection {
     body: PlainStream,
     claims: Claims,
-    md5: Md5,
-    hasher: ChecksumHasher,
+    hashing: Hashing,
     bytes: u64,
     outcome: Outcome,
+}
+
+/// MD5, which every ETag is made of, and what else the client wants.
+struct Hashers {
+    md5: Md5,
+    checksums: ChecksumHasher,
+}
+
+impl Hashers {
+    fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        self.checksums.update(bytes);
+    }
+}
+
+/// A long body is hashed on a thread of its own while it is sealed and coded: MD5 takes as long as all else together, and
+/// no two processors can share it.
+enum Hashing {
+    Here(Box<Hashers>),
+    Aside { pieces: mpsc::Sender<Bytes>, hashed: JoinHandle<Box<Hashers>> },
+}
+
+impl Hashing {
+    /// The same from here on, on a thread of its own where there is one.
+    fn aside(self) -> Self {
+        match (self, ASIDE.try_acquire()) {
+            (Self::Here(mut hashers), Ok(permit)) => {
+                let (pieces, mut queue) = mpsc::channel::<Bytes>(PIECES_ASIDE);
+                let hashed = tokio::task::spawn_blocking(move || {
+                    let _permit = permit;
+                    while let Some(piece) = queue.blocking_recv() {
+                        hashers.update(&piece);
+                    }
+                    hashers
+                });
+                Self::Aside { pieces, hashed }
+            }
+            (hashing, _) => hashing,
+        }
+    }
+
+    async fn update(&mut self, bytes: &Bytes) {
+        match self {
+            Self::Here(hashers) => hashers.update(bytes),
+            // Where the thread is gone, the end says so.
+            Self::Aside { pieces, .. } => drop(pieces.send(bytes.clone()).await),
+        }
+    }
+
+    async fn end(self) -> S3Result<Box<Hashers>> {
+        match self {
+            Self::Here(hashers) => Ok(hashers),
+            Self::Aside { pieces, hashed } => {
+                drop(pieces);
+                hashed.await.map_err(|_| s3_error!(InternalError, "The body could not be hashed"))
+            }
+        }
+    }
 }
 
 /// The body, which ends with an error where a claim does not hold.
@@ -68,8 +136,8 @@ pub(super) fn inspect(body: Option<StreamingBlob>, claims: Claims) -> S3Result<(
 /// The same for bytes that come from within.
 pub(super) fn inspect_plain(body: PlainStream, claims: Claims) -> S3Result<(PlainStream, Outcome)> {
     let outcome = Outcome::default();
-    let hasher = hasher(&claims)?;
-    let inspection = Inspection { body, claims, md5: Md5::new(), hasher, bytes: 0, outcome: outcome.clone() };
+    let hashing = Hashing::Here(Box::new(Hashers { md5: Md5::new(), checksums: hasher(&claims)? }));
+    let inspection = Inspection { body, claims, hashing, bytes: 0, outcome: outcome.clone() };
     let stream = futures::stream::unfold(Some(inspection), |inspection| async move {
         let mut inspection = inspection?;
         let Ok(next) = tokio::time::timeout(PATIENCE, inspection.body.next()).await else {
@@ -81,13 +149,16 @@ pub(super) fn inspect_plain(body: PlainStream, claims: Claims) -> S3Result<(Plai
         };
         match next {
             Some(Ok(bytes)) => {
+                let before = inspection.bytes;
                 inspection.bytes += bytes.len() as u64;
-                inspection.md5.update(&bytes);
-                inspection.hasher.update(&bytes);
+                inspection.hashing.update(&bytes).await;
+                if before < ASIDE_FROM_BYTES && inspection.bytes >= ASIDE_FROM_BYTES {
+                    inspection.hashing = inspection.hashing.aside();
+                }
                 Some((Ok(bytes), Some(inspection)))
             }
             Some(Err(error)) => Some((Err(error), None)),
-            None => match inspection.end() {
+            None => match inspection.end().await {
                 Ok(()) => None,
                 Err(error) => Some((Err::<Bytes, _>(error.into()), None)),
             },
@@ -124,8 +195,9 @@ fn hasher(claims: &Claims) -> S3Result<ChecksumHasher> {
 }
 
 impl Inspection {
-    fn end(self) -> Result<(), S3Error> {
-        let Self { claims, md5, hasher, bytes, outcome, .. } = self;
+    async fn end(self) -> Result<(), S3Error> {
+        let Self { claims, hashing, bytes, outcome, .. } = self;
+        let Hashers { md5, checksums } = *hashing.end().await?;
         if claims.content_length.is_some_and(|length| u64::try_from(length) != Ok(bytes)) {
             return Err(s3_error!(
                 IncompleteBody,
@@ -144,7 +216,7 @@ impl Inspection {
                 ));
             }
         }
-        let checksum = hasher.finalize();
+        let checksum = checksums.finalize();
         let mut said = claims.checksum;
         if let Some(trailers) = claims.trailers.and_then(|trailers| trailers.take()) {
             let trailer = |name: &str| trailers.get(name)?.to_str().ok().map(str::to_owned);

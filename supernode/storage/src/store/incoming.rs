@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::Arc,
+    thread,
 };
 
 use shared::base::{BlobRoot, blob::BlobHasher};
@@ -15,6 +16,9 @@ use super::{Held, StoreError, state::State};
 
 /// Counted in the store's books at a time, so that not every piece of a stream takes the lock.
 const RESERVE_STEP_BYTES: u64 = 1 << 20;
+
+/// So much is synced at a time while the rest comes, so that the sync at the end has little to wait for.
+const SYNC_STEP_BYTES: u64 = 4 << 20;
 
 /// Bytes on this machine's disk, within the store's quota, that nobody else finds. They go with the value, or with the
 /// process.
@@ -82,22 +86,50 @@ impl Drop for Spool {
 pub(super) struct Incoming {
     spool: Spool,
     hasher: BlobHasher,
+    syncing: Option<thread::JoinHandle<io::Result<()>>>,
 }
 
 impl Incoming {
     pub(super) fn begin(state: Arc<State>) -> Result<Self, StoreError> {
-        Ok(Self { spool: Spool::begin(state)?, hasher: BlobHasher::default() })
+        Ok(Self { spool: Spool::begin(state)?, hasher: BlobHasher::default(), syncing: None })
     }
 
     /// Takes the next bytes. Blocks on the disk.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.hasher.update(bytes).map_err(|_| StoreError::TooLong)?;
-        self.spool.write(bytes)
+        let before = self.spool.written / SYNC_STEP_BYTES;
+        self.spool.write(bytes)?;
+        // What goes to a bucket is synced nowhere.
+        if self.spool.state.bucket.is_none() && self.spool.written / SYNC_STEP_BYTES > before {
+            self.sync_aside()?;
+        }
+        Ok(())
+    }
+
+    /// Has what was written synced meanwhile, unless that is still being done for what came before.
+    fn sync_aside(&mut self) -> io::Result<()> {
+        if self.syncing.as_ref().is_some_and(|syncing| !syncing.is_finished()) {
+            return Ok(());
+        }
+        self.wait_for_sync()?;
+        let file = self.spool.file.try_clone()?;
+        self.syncing = Some(thread::Builder::new().name("sync".to_owned()).spawn(move || file.sync_data())?);
+        Ok(())
+    }
+
+    /// What the system says to a sync it says once: whoever asks next hears that all is well.
+    fn wait_for_sync(&mut self) -> io::Result<()> {
+        match self.syncing.take().map(thread::JoinHandle::join) {
+            Some(Ok(synced)) => synced,
+            Some(Err(_)) => Err(io::Error::other("the thread that syncs a blob ended in a panic")),
+            None => Ok(()),
+        }
     }
 
     /// Puts the blob in its place, for good, and enters it in the index under `lease`. Blocks on the disk and the network.
-    pub(super) fn finish(self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
-        let Self { mut spool, hasher } = self;
+    pub(super) fn finish(mut self, expected: Option<BlobRoot>, lease: &[u8]) -> Result<Held, StoreError> {
+        self.wait_for_sync()?;
+        let Self { mut spool, hasher, .. } = self;
         let tree = hasher.finish();
         let held = Held { root: tree.root(), shape: tree.shape() };
         if let Some(expected) = expected.filter(|expected| *expected != held.root) {

@@ -1,10 +1,11 @@
 //! The S3 door's segments among strangers: [`Segments`] on [`Own`].
 //!
 //! ```text
-//! put ─► spool: this node's disk ─► a place in memory ─► code ─► enough holders signed ─► catalogue: unsettled
+//! put ─┬─► a place in memory, coded as it comes ──────────────────┬─► enough holders signed ─► catalogue: unsettled
+//!      └─► spool: this node's disk ─► a place in memory ─► code ──┘
 //! keep, settle ─► catalogue: watched over     read ◄─ windows ◄─ holders     release ─► given up ─► leases end
 //! ```
-//! A segment comes as slowly as its client sends it, and fills a place in memory only once it is whole.
+//! A segment that comes slowly, or while all places are taken, fills one only once it is whole.
 //!
 //! What lies whole on this node from when no profile was configured is read and released there.
 
@@ -56,8 +57,7 @@ fn holders(error: anyhow::Error) -> StoreError {
 impl Segments for SpreadSegments {
     async fn put(&self, sealed: ByteStream) -> Result<StoredSegment, StoreError> {
         let Some(profile) = self.profile else { return self.local.put(sealed).await };
-        let spool = self.blobs.spool(sealed).await?;
-        let record = self.own.put_unsettled(spool, profile).await.map_err(holders)?;
+        let record = self.own.put_unsettled(sealed, profile, self.blobs.as_ref()).await?;
         Ok(StoredSegment { id: record.encode().0, record })
     }
 

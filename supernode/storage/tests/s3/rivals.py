@@ -137,35 +137,47 @@ class Garage:
 
     name = "Garage"
     settings = ""
+    copies = 1
 
     def __init__(self, directory):
-        self.directory = pathlib.Path(directory)
+        self.secret, self.processes, addresses = secrets.token_hex(32), [], []
+        for number in range(self.copies):
+            place = pathlib.Path(directory, f"node{number}")
+            place.mkdir()
+            addresses.append(self.start(place))
+        first, *others = [self.say(place, "node", "id", "-q") for place, _ in addresses]
+        self.place = addresses[0][0]
+        for other in others:
+            self.say(self.place, "node", "connect", other)
+        for number, node in enumerate([first, *others]):
+            # Each in a zone of its own, as our holders are.
+            self.say(self.place, "layout", "assign", "-z", f"zone{number}", "-c", "50G", node.split("@")[0])
+        self.say(self.place, "layout", "apply", "--version", "1")
+        key, secret = f"GK{secrets.token_hex(12)}", secrets.token_hex(32)
+        self.say(self.place, "key", "import", "--yes", "-n", "bench", key, secret)
+        self.say(self.place, "key", "allow", "--create-bucket", "bench")
+        self.key = {"access_key_id": key, "secret_access_key": secret}
+        self.url = f"http://127.0.0.1:{addresses[0][1]}"
+        self.pid, self.others = self.processes[0].pid, [process.pid for process in self.processes[1:]]
+        answers(addresses[0][1], self.name)
+
+    def start(self, place):
         port, rpc = free_port(), free_port()
-        self.config = self.directory / "garage.toml"
-        self.config.write_text(
-            f'metadata_dir = "{directory}/meta"\ndata_dir = "{directory}/data"\ndb_engine = "lmdb"\n'
-            f'{self.settings}replication_factor = 1\nrpc_bind_addr = "127.0.0.1:{rpc}"\nrpc_public_addr = "127.0.0.1:{rpc}"\n'
-            f'rpc_secret = "{secrets.token_hex(32)}"\n'
+        (place / "garage.toml").write_text(
+            f'metadata_dir = "{place}/meta"\ndata_dir = "{place}/data"\ndb_engine = "lmdb"\n'
+            f"{self.settings}replication_factor = {self.copies}\n"
+            f'rpc_bind_addr = "127.0.0.1:{rpc}"\nrpc_public_addr = "127.0.0.1:{rpc}"\nrpc_secret = "{self.secret}"\n'
             f'[s3_api]\ns3_region = "us-east-1"\napi_bind_addr = "127.0.0.1:{port}"\n'
         )
-        self.url = f"http://127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [os.environ["GARAGE"], "-c", self.config, "server"],
+        self.processes.append(subprocess.Popen(
+            [os.environ["GARAGE"], "-c", place / "garage.toml", "server"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        self.pid, self.others = self.process.pid, []
+        ))
         answers(rpc, self.name)
-        node = self.say("node", "id", "-q").split("@")[0]
-        self.say("layout", "assign", "-z", "here", "-c", "50G", node)
-        self.say("layout", "apply", "--version", "1")
-        key, secret = f"GK{secrets.token_hex(12)}", secrets.token_hex(32)
-        self.say("key", "import", "--yes", "-n", "bench", key, secret)
-        self.say("key", "allow", "--create-bucket", "bench")
-        self.key = {"access_key_id": key, "secret_access_key": secret}
-        answers(port, self.name)
+        return place, port
 
-    def say(self, *arguments):
-        command = [os.environ["GARAGE"], "-c", self.config, *arguments]
+    def say(self, place, *arguments):
+        command = [os.environ["GARAGE"], "-c", place / "garage.toml", *arguments]
         deadline = time.monotonic() + PATIENCE
         while True:
             done = subprocess.run(command, capture_output=True, text=True)
@@ -176,8 +188,9 @@ class Garage:
             time.sleep(0.5)
 
     def end(self):
-        self.process.kill()
-        self.process.wait()
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 class SyncedGarage(Garage):
@@ -185,3 +198,10 @@ class SyncedGarage(Garage):
 
     name = "Garage, synced"
     settings = "metadata_fsync = true\ndata_fsync = true\n"
+
+
+class ThreeGarages(Garage):
+    """As its guide sets up a cluster: three nodes, each with a copy of everything."""
+
+    name = "Garage, 3 copies"
+    copies = 3

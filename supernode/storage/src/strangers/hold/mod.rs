@@ -512,12 +512,11 @@ fn refusal(error: &StoreError) -> Refusal {
 
 /// Exactly `bytes` of a stream, as the store takes them.
 fn payload(reader: ReadHalf<Stream>, bytes: u64) -> ByteStream {
-    const PIECE: u64 = 64 * 1024;
     let pieces = futures::stream::try_unfold((reader, bytes), |(mut reader, left)| async move {
         if left == 0 {
             return Ok(None);
         }
-        let length = usize::try_from(left.min(PIECE)).map_err(std::io::Error::other)?;
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(exchange::PIECE_BYTES);
         let mut piece = vec![0; length];
         tokio::time::timeout(STALLED_AFTER, reader.read_exact(&mut piece))
             .await

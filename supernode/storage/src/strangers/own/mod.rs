@@ -13,6 +13,7 @@
 //! shards and cannot open them.
 
 mod catalog;
+mod coding;
 mod evidence;
 mod get;
 mod given_up;
@@ -49,8 +50,8 @@ use shared::{
 use tokio::sync::{Notify, Semaphore};
 
 pub use self::{
+    coding::{Coded, Sealed, encode, shards_bytes},
     evidence::Evidence,
-    put::{Sealed, encode, shards_bytes},
     tabs::ExtraStatus,
 };
 
@@ -132,7 +133,7 @@ pub struct Own {
     given_up: Notify,
     /// Holders are to be told that what they were asked for is not wanted.
     called_off: Notify,
-    segments_at_once: Semaphore,
+    segments_at_once: Arc<Semaphore>,
     memory: Memory,
     /// Accounts of failed audits, and opinions, that are told at once.
     telling: Semaphore,
@@ -229,7 +230,7 @@ impl Own {
             tabs_changed: Notify::new(),
             given_up: Notify::new(),
             called_off: Notify::new(),
-            segments_at_once: Semaphore::new(SEGMENTS_AT_ONCE),
+            segments_at_once: Arc::new(Semaphore::new(SEGMENTS_AT_ONCE)),
             memory: Memory::default(),
             telling: Semaphore::new(1),
             started: std::time::Instant::now(),

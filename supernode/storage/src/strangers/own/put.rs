@@ -1,31 +1,32 @@
 //! An object goes out: sealed, cut, coded, and sent to whoever promises to keep it.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
 use rand::TryRngCore as _;
 use runtime::unix_now;
 use shared::{
     base::SegmentId,
     storage::{
-        erasure::{MAX_SEGMENT_BYTES, Profile, SegmentEncoder, SegmentShape},
+        erasure::{MAX_SEGMENT_BYTES, Profile, SegmentShape},
         holders::Lease,
         placement::{Holder, Need, place},
-        record::{Body, MAX_INLINE_BYTES, ObjectDraft, ObjectSecret, Part, SegmentRecord},
+        record::{Body, MAX_INLINE_BYTES, ObjectDraft, ObjectSecret, Part},
         seal::{ObjectKey, ObjectPath, Sealer, Sealing},
         upload::{self, Upload},
     },
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Moved, Own, blocking, catalog::Stored};
-use crate::{commits::committed, store::Spool};
+use super::{
+    Moved, Own, blocking,
+    catalog::Stored,
+    coding::{Coded, Sealed, encode, shards_bytes},
+};
+use crate::commits::committed;
 
 /// Read at once from the source.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Threads that encode one segment: more wait for memory, and two segments may be on their way.
-const ENCODERS: usize = 4;
 /// Spare holders for so many shards, one more.
 const SHARDS_TO_A_SPARE: u16 = 8;
 
@@ -163,21 +164,26 @@ impl Own {
         self.spread(Sealed::Memory(sealed.into()), profile, moved).await
     }
 
-    /// Sends a segment's shards to holders. On return enough of them signed for it, and it is an intent with its leases.
-    /// The caller has one of the places in memory.
+    /// Codes a segment and sends its shards to holders. On return enough of them signed for it, and it is an intent with its
+    /// leases. The caller has one of the places in memory.
     pub(super) async fn spread(
         self: &Arc<Self>,
         sealed: Sealed,
         profile: Profile,
         moved: &Moved,
     ) -> anyhow::Result<Stored> {
-        let holders = self.holders();
-        let bytes = sealed.size();
-        let shape = SegmentShape::new(profile, bytes).context("a segment without bytes")?;
+        let shape = SegmentShape::new(profile, sealed.size()).context("a segment without bytes")?;
         let memory = self.memory.take(shards_bytes(shape)?);
-        let (record, encoded) = blocking(move || encode(shape, &sealed, memory)).await?;
-        let shards = shards_of(shape, &encoded)?;
-        let (segment, _) = record.encode();
+        let coded = blocking(move || encode(shape, &sealed, memory)).await?;
+        self.send(coded, moved).await
+    }
+
+    /// The same for a segment that is coded already.
+    pub(super) async fn send(self: &Arc<Self>, coded: Coded, moved: &Moved) -> anyhow::Result<Stored> {
+        let holders = self.holders();
+        let (record, shards) = (coded.record().clone(), coded.shards());
+        let (shape, (segment, _)) = (record.shape(), record.encode());
+        let profile = shape.profile();
         let need = Need {
             profile,
             shards: profile.total_shards(),
@@ -209,7 +215,7 @@ impl Own {
         let upload = Upload::new(self.now(), plan);
         let (acknowledged, held) = self.drive_upload(upload, &record, lease_until, &shards, moved).await;
         drop(shards);
-        self.memory.give_back(encoded);
+        self.memory.give_back(coded.into_memory());
         let leases = held.into_iter().map(|(shard, signed)| Ok((shard, Lease::open(&signed)?, signed)));
         let leases: Vec<_> = leases.collect::<anyhow::Result<_>>()?;
         // So that a process that dies before the object is whole has these let go.
@@ -232,114 +238,6 @@ impl Own {
 fn independent(holders: &[Holder]) -> usize {
     let operators = holders.iter().filter(|holder| holder.counts()).map(|holder| &holder.operator);
     operators.collect::<std::collections::BTreeSet<_>>().len()
-}
-
-/// What all shards of a segment take together.
-///
-/// # Errors
-/// Where that is more than memory has places.
-pub fn shards_bytes(shape: SegmentShape) -> anyhow::Result<usize> {
-    Ok(usize::try_from(shape.shard_bytes())? * usize::from(shape.profile().total_shards()))
-}
-
-/// Each shard, out of what [`encode`] gave.
-pub(super) fn shards_of(shape: SegmentShape, encoded: &Bytes) -> anyhow::Result<BTreeMap<u16, Bytes>> {
-    let shard_bytes = usize::try_from(shape.shard_bytes())?;
-    let shard = |number: u16| {
-        let from = usize::from(number) * shard_bytes;
-        (number, encoded.slice(from..from + shard_bytes))
-    };
-    Ok((0..shape.profile().total_shards()).map(shard).collect())
-}
-
-/// A segment's bytes before they are coded.
-pub enum Sealed {
-    /// As they come from a source that this node trusts to be quick.
-    Memory(Bytes),
-    /// Put aside while a client took its time.
-    Spool(Spool),
-}
-
-impl Sealed {
-    fn size(&self) -> u64 {
-        match self {
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Spool(spool) => spool.size(),
-        }
-    }
-
-    /// The bytes `range`, from `buffer` where they are not in memory already.
-    fn bytes<'a>(&'a self, range: Range<u64>, buffer: &'a mut Vec<u8>) -> anyhow::Result<&'a [u8]> {
-        let (start, end) = (usize::try_from(range.start)?, usize::try_from(range.end)?);
-        match self {
-            Self::Memory(bytes) => bytes.get(start..end).context("a stripe beyond the end"),
-            Self::Spool(spool) => {
-                buffer.resize(end - start, 0);
-                spool.read(range.start, buffer).context("reading what was put aside")?;
-                Ok(buffer)
-            }
-        }
-    }
-}
-
-/// A segment's record and its shards in a row, encoded into `memory` on several cores side by side. `sealed` is of that
-/// shape, and `memory` has [`shards_bytes`] of it.
-///
-/// # Errors
-/// What the disk says, where the bytes are there; else our own mistakes alone.
-pub fn encode(
-    shape: SegmentShape,
-    sealed: &Sealed,
-    mut memory: Vec<u8>,
-) -> anyhow::Result<(SegmentRecord, Bytes)> {
-    let shard_bytes = usize::try_from(shape.shard_bytes())?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(ENCODERS);
-    let stripes_each = shape.stripes().div_ceil(u32::try_from(cores)?);
-    let mut rest: Vec<&mut [u8]> = memory.chunks_exact_mut(shard_bytes).collect();
-    let encoder = std::thread::scope(|scope| {
-        let mut parts = Vec::new();
-        let mut first = 0;
-        while first < shape.stripes() {
-            let stripes = first..(first + stripes_each).min(shape.stripes());
-            first = stripes.end;
-            let blocks = shape.block_range(stripes.start).context("a stripe of the segment")?.start
-                ..shape.block_range(stripes.end - 1).context("a stripe of the segment")?.end;
-            let length = usize::try_from(blocks.end - blocks.start)?;
-            let ours: Vec<&mut [u8]> =
-                rest.iter_mut().filter_map(|rest| rest.split_off_mut(..length)).collect();
-            parts.push(scope.spawn(move || encode_part(shape, stripes, sealed, ours)));
-        }
-        let mut whole = SegmentEncoder::new(shape);
-        for part in parts {
-            let part = part.join().map_err(|_| anyhow::anyhow!("encoding ended in a panic"))?;
-            whole.append(part?)?;
-        }
-        anyhow::Ok(whole)
-    })?;
-    let roots = encoder.finish()?.iter().map(|tree| tree.root()).collect();
-    let record = SegmentRecord::new(shape, roots).context("a root for each shard")?;
-    Ok((record, memory.into()))
-}
-
-/// Some stripes in a row, each shard's blocks to their place.
-fn encode_part(
-    shape: SegmentShape,
-    stripes: Range<u32>,
-    sealed: &Sealed,
-    mut places: Vec<&mut [u8]>,
-) -> anyhow::Result<SegmentEncoder> {
-    let mut encoder = SegmentEncoder::starting_at(shape, stripes.start);
-    let mut buffer = Vec::new();
-    for stripe in stripes {
-        let range = shape.stripe_range(stripe).context("a stripe beyond the end")?;
-        let data = sealed.bytes(range, &mut buffer)?;
-        encoder.stripe(data, |shard, block| {
-            if let Some(place) = places[usize::from(shard)].split_off_mut(..block.len()) {
-                place.copy_from_slice(block);
-            }
-        })?;
-    }
-    Ok(encoder)
 }
 
 /// Fresh bytes from the system.

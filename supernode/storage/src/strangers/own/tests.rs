@@ -12,7 +12,7 @@ use shared::{
     },
 };
 
-use super::*;
+use super::{coding::Coder, segments::Came, *};
 use crate::store::{BlobStore, Blobs as _};
 
 /// An owner whose network nobody is in.
@@ -196,7 +196,7 @@ async fn a_segment_encoded_side_by_side_has_the_same_shards() {
             (0..bytes).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect();
         let shape = SegmentShape::new(profile, bytes).unwrap();
         let (mut encoder, mut shards) =
-            (SegmentEncoder::new(shape), vec![Vec::new(); usize::from(profile.total_shards())]);
+            (SegmentEncoder::new(profile), vec![Vec::new(); usize::from(profile.total_shards())]);
         for stripe in 0..shape.stripes() {
             let range = shape.stripe_range(stripe).unwrap();
             let data = &sealed[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
@@ -204,17 +204,29 @@ async fn a_segment_encoded_side_by_side_has_the_same_shards() {
                 encoder.stripe(data, |shard, block| shards[usize::from(shard)].extend_from_slice(block));
             fed.unwrap();
         }
-        let roots = encoder.finish().unwrap().iter().map(|tree| tree.root()).collect();
-        let expected = SegmentRecord::new(shape, roots).unwrap();
+        let (_, trees) = encoder.finish().unwrap();
+        let expected = SegmentRecord::new(shape, trees.iter().map(|tree| tree.root()).collect()).unwrap();
         let pieces: Vec<_> = sealed.chunks(10_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let spool = blobs.spool(futures::stream::iter(pieces).boxed()).await.unwrap();
+        let check = |coded: &Coded| {
+            assert_eq!(*coded.record(), expected, "{profile:?} {bytes}");
+            assert!(coded.shards().into_values().eq(shards.iter().cloned()), "{profile:?} {bytes}");
+        };
+        let memory = Memory::default();
+        for piece_bytes in [10_007, 65_536, 5_000_001] {
+            let code = || {
+                let mut coder = Coder::new(profile);
+                sealed.chunks(piece_bytes).for_each(|piece| coder.take(piece, &memory).unwrap());
+                coder
+            };
+            let coded = code().finish().unwrap();
+            check(&coded);
+            memory.give_back(coded.into_memory());
+            assert!(code().into_bytes().unwrap().concat() == sealed, "{profile:?} {bytes}");
+        }
         for sealed in [Sealed::Memory(sealed.into()), Sealed::Spool(spool)] {
             // What was in it before does not matter.
-            let memory = vec![7; put::shards_bytes(shape).unwrap()];
-            let (record, encoded) = put::encode(shape, &sealed, memory).unwrap();
-            let side_by_side = put::shards_of(shape, &encoded).unwrap();
-            assert_eq!(record, expected, "{profile:?} {bytes}");
-            assert!(side_by_side.into_values().eq(shards.iter().cloned()), "{profile:?} {bytes}");
+            check(&encode(shape, &sealed, vec![7; shards_bytes(shape).unwrap()]).unwrap());
         }
     };
     let copies = Profile::new(1, 3).unwrap();
@@ -222,5 +234,40 @@ async fn a_segment_encoded_side_by_side_has_the_same_shards() {
         for bytes in [1, 5000, 65_536, 300_000, 1_048_576, 5_000_001] {
             check(profile, bytes).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_comes_too_slowly_is_handed_back_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = own(directory.path()).await;
+    let sealed: Vec<u8> =
+        (0..3_000_000_u32).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect();
+    let pieces = |pause: Duration| {
+        let pieces: Vec<_> = sealed.chunks(100_003).map(Bytes::copy_from_slice).collect();
+        futures::stream::iter(pieces)
+            .then(move |piece| async move {
+                tokio::time::sleep(pause).await;
+                Ok(piece)
+            })
+            .boxed()
+    };
+    for profile in [Profile::SMALL, Profile::new(1, 3).unwrap()] {
+        // However early it is cut off, nothing is lost between what came and what is still to come.
+        for within in [0, 3, 10, 25] {
+            let mut stream = pieces(Duration::from_millis(2));
+            let came = own.code(&mut stream, profile, Duration::from_millis(within)).await.unwrap();
+            let Came::Slowly(before) = came else { panic!("it takes 60 ms at least") };
+            let behind: Vec<Bytes> = stream.map(Result::unwrap).collect().await;
+            assert!([before, behind].concat().concat() == sealed, "{profile:?} {within}");
+        }
+        let mut stream = pieces(Duration::ZERO);
+        let came = own.code(&mut stream, profile, Duration::from_secs(60)).await.unwrap();
+        let Came::Whole(coded) = came else { panic!("it is quick") };
+        assert_eq!(coded.record().shape().bytes(), 3_000_000);
+        let broken = futures::stream::once(async { Err(std::io::ErrorKind::UnexpectedEof.into()) });
+        let mut stream = pieces(Duration::ZERO).take(20).chain(broken).boxed();
+        let came = own.code(&mut stream, profile, Duration::from_secs(60)).await;
+        assert!(matches!(came, Err(crate::store::StoreError::Source(_))), "its client went away");
     }
 }

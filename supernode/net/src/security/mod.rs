@@ -1,6 +1,10 @@
-//! Noise or TLS, whichever the other side speaks; Noise where it speaks both, as browsers do.
+//! TLS or Noise, whichever the other side speaks. Nodes speak both, and TLS with one another, which is quicker where
+//! processors have AES of their own; browsers speak Noise.
 
-use std::{error::Error, vec};
+mod buffered;
+mod tls;
+
+use std::{error::Error, io, iter, vec};
 
 use futures::{
     AsyncRead, AsyncWrite,
@@ -10,14 +14,16 @@ use libp2p::{
     PeerId,
     core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo},
     identity::Keypair,
-    noise, tls,
+    noise,
 };
+
+use self::tls::Tls;
 
 /// The security upgrade of every byte-stream transport.
 #[derive(Clone)]
 pub(crate) struct Security {
     noise: noise::Config,
-    tls: tls::Config,
+    tls: Tls,
 }
 
 /// Why a handshake failed.
@@ -26,11 +32,11 @@ pub(crate) struct Security {
 pub(crate) struct SecurityError(Box<dyn Error + Send + Sync>);
 
 /// TLS is boxed: its state is larger than that of Noise, which most sessions have.
-type Secured<Socket> = (PeerId, Either<noise::Output<Socket>, Box<tls::TlsStream<Socket>>>);
+type Secured<Socket> = (PeerId, Either<noise::Output<Socket>, Box<tls::Stream<Socket>>>);
 
 impl Security {
     pub(crate) fn new(keypair: &Keypair) -> anyhow::Result<Self> {
-        Ok(Self { noise: noise::Config::new(keypair)?, tls: tls::Config::new(keypair)? })
+        Ok(Self { noise: noise::Config::new(keypair)?, tls: Tls::new(keypair)? })
     }
 
     fn is_noise(&self, agreed: &str) -> bool {
@@ -43,7 +49,7 @@ impl UpgradeInfo for Security {
     type InfoIter = vec::IntoIter<&'static str>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.noise.protocol_info().chain(self.tls.protocol_info()).collect::<Vec<_>>().into_iter()
+        iter::once(tls::NAME).chain(self.noise.protocol_info()).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -61,7 +67,7 @@ where
                 let (peer, stream) = self.noise.upgrade_inbound(socket, agreed).await?;
                 Ok((peer, Either::Left(stream)))
             } else {
-                let (peer, stream) = self.tls.upgrade_inbound(socket, agreed).await?;
+                let (peer, stream) = self.tls.accept(socket).await?;
                 Ok((peer, Either::Right(Box::new(stream))))
             }
         }
@@ -83,7 +89,7 @@ where
                 let (peer, stream) = self.noise.upgrade_outbound(socket, agreed).await?;
                 Ok((peer, Either::Left(stream)))
             } else {
-                let (peer, stream) = self.tls.upgrade_outbound(socket, agreed).await?;
+                let (peer, stream) = self.tls.connect(socket).await?;
                 Ok((peer, Either::Right(Box::new(stream))))
             }
         }
@@ -97,8 +103,8 @@ impl From<noise::Error> for SecurityError {
     }
 }
 
-impl From<tls::UpgradeError> for SecurityError {
-    fn from(error: tls::UpgradeError) -> Self {
+impl From<io::Error> for SecurityError {
+    fn from(error: io::Error) -> Self {
         Self(error.into())
     }
 }
