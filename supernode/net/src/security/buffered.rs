@@ -13,12 +13,15 @@ use futures::{AsyncRead, AsyncWrite};
 /// Four of TLS's records.
 const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Who brought as much brings more soon, and the buffer stays. Whoever falls quiet is pinged, and answers with less.
+const KEPT_FROM_BYTES: usize = 8 * 1024;
+
 /// Reads as much as there is, and hands it out in smaller pieces.
 pub(crate) struct ReadAhead<Socket> {
     socket: Socket,
-    /// Empty while nothing is to be read.
+    /// Empty where nothing is to be read, and the last that was read was little.
     buffer: Vec<u8>,
-    /// What of it was not handed out yet.
+    /// What of the last read was not handed out yet.
     left: Range<usize>,
 }
 
@@ -41,7 +44,9 @@ impl<Socket: AsyncRead + Unpin> AsyncRead for ReadAhead<Socket> {
             }
             this.buffer.resize(BUFFER_BYTES, 0);
             let Poll::Ready(read) = Pin::new(&mut this.socket).poll_read(context, &mut this.buffer) else {
-                this.buffer = Vec::new();
+                if this.left.end < KEPT_FROM_BYTES {
+                    this.buffer = Vec::new();
+                }
                 return Poll::Pending;
             };
             this.left = 0..read?;
@@ -309,7 +314,9 @@ mod tests {
                 read.extend(&buffer[..count]);
             }
             assert!(read == input);
-            // The end comes, again and again, until the socket has nothing to say for now.
+            // A little more, and then nothing for now.
+            ahead.socket.input.extend([1; 10]);
+            ahead.read_exact(&mut [0; 10]).await.unwrap();
             poll_fn(|context| {
                 while Pin::new(&mut ahead).poll_read(context, &mut [0; 10]).is_ready() {}
                 Poll::Ready(())

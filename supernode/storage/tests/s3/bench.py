@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import http.client
 import json
+import mmap
 import os
 import pathlib
 import socket
@@ -23,6 +24,8 @@ import requests_free as raw
 from rivals import Garage, Ours, Rclone, Spread, SyncedGarage, ThreeGarages, Unsealed
 
 MIB = 1 << 20
+# For all servers, and for what of their files is in memory.
+LEFT_BYTES = 4096 * MIB
 TICKS = os.sysconf("SC_CLK_TCK")
 NOTES = [
     "We seal each object with a key of its own, unless told not to, and sync it to the disk before we answer; rclone does "
@@ -43,17 +46,23 @@ def cpu_of_others(server):
     return sum(cpu_seconds(pid) for pid in server.others)
 
 
-def keep_memory_in_use(directory):
-    """A machine whose memory is another's gets a page for the first time, or after it lay idle, some twenty times slower than
-    later, and would measure that. A file of holes, once read, keeps what the servers do not use yet in use."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def memory_in_use(directory):
+    """Takes all memory but some, until it is closed, and has the rest in use as well. A machine whose memory is another's gets
+    a page that lay idle some twenty times slower than one that was in use a moment ago; whoever writes most would pay most
+    for that, and pages that lie idle are what is free or seldom read. What is left is small enough to be in use all the
+    time."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = mmap.mmap(-1, max(free - LEFT_BYTES, mmap.PAGESIZE))
+    for at in range(0, len(memory), mmap.PAGESIZE):
+        memory[at] = 1
     holes = pathlib.Path(directory, "holes")
     holes.touch()
-    os.truncate(holes, memory)
+    os.truncate(holes, 2 * LEFT_BYTES)
     buffer = bytearray(MIB)
     with open(holes, "rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
+    return memory
 
 
 class Asking:
@@ -125,7 +134,7 @@ def main():
                 place.mkdir()
                 servers.append(kind(str(place)))
                 exchange(servers[-1], [ready(servers[-1], "PUT", "")], b"")
-            keep_memory_in_use(directory)
+            memory = memory_in_use(directory)
             for server in servers:
                 # Allocators and caches find their size.
                 measure(server, large, small, 20, names)
@@ -133,6 +142,7 @@ def main():
             for number in range(asked.rounds):
                 order = servers if number % 2 == 0 else servers[::-1]
                 rounds.append({server.name: measure(server, large, small, asked.number, names) for server in order})
+            memory.close()
         finally:
             for server in servers:
                 server.end()
