@@ -71,6 +71,7 @@ impl Profile {
             (data, total) => (data + total) / 2,
         }
     }
+
     /// What a full stripe takes of a segment: a block of each of the k.
     pub const fn stripe_bytes(self) -> u64 {
         BLOCK_BYTES * self.data as u64

@@ -30,8 +30,8 @@ pub(super) const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// Of two links between the same nodes one is closed within two seconds, and what was on it is tried again.
 const TRIED_AGAIN_AFTER: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(800), Duration::from_millis(2000)];
-/// Written and read at once: a stream that moves less in its patience is dead.
-pub(super) const PIECE_BYTES: usize = 256 * 1024;
+/// Written and read at once: a stream that moves less in its patience is dead, and eighty share a line.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// A stream that a peer opened, and who it is.
 pub struct Incoming {
@@ -246,9 +246,13 @@ pub(super) async fn read_payload(
     Ok(payload.into())
 }
 
-/// Hands all of it to the stream, or says that it is dead. What was handed over goes out at once.
+/// Writes all of it, or says that the stream is dead.
 async fn write(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> Result<(), ExchangeError> {
-    match timeout(STALLED_AFTER, writer.write_all(bytes)).await {
+    let written = async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    };
+    match timeout(STALLED_AFTER, written).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(ExchangeError::Broken),
     }

@@ -20,7 +20,7 @@ use shared::{
     storage::{erasure::Profile, record::SegmentRecord},
 };
 
-use super::own::Own;
+use super::own::{Own, holders};
 use crate::{
     objects::{LocalSegments, Segments, StoredSegment},
     store::{Blobs, ByteStream, StoreError},
@@ -47,10 +47,6 @@ impl SpreadSegments {
 /// Whether a segment lies whole on this node: whatever is spread has more shards than one.
 fn is_local(record: &SegmentRecord) -> bool {
     record.shape().profile().total_shards() == 1
-}
-
-fn holders(error: anyhow::Error) -> StoreError {
-    StoreError::Holders(format!("{error:#}"))
 }
 
 #[async_trait]

@@ -49,6 +49,7 @@ use shared::{
 };
 use tokio::sync::{Notify, Semaphore};
 
+pub(super) use self::segments::holders;
 pub use self::{
     coding::{Coded, Sealed, encode, shards_bytes},
     evidence::Evidence,

@@ -197,7 +197,8 @@ pub(super) enum Came {
     Slowly(Vec<Bytes>),
 }
 
-fn holders(error: anyhow::Error) -> StoreError {
+/// What became of holders, as a store says it.
+pub(in crate::strangers) fn holders(error: anyhow::Error) -> StoreError {
     StoreError::Holders(format!("{error:#}"))
 }
 
